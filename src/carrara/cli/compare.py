@@ -1,0 +1,93 @@
+"""`carrara compare`: two sets of scores become a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from carrara.cli.console import make_progress, print_json, print_line, print_table
+from carrara.cli.options import JsonOption, WorkspaceOption
+
+if TYPE_CHECKING:
+    from carrara.verdict.stage import Comparison
+
+
+def compare_command(
+    base: Annotated[str, typer.Argument(help="Scores before: a file, scores/<id>, or a model's name (its newest).")],
+    tuned: Annotated[str, typer.Argument(help="Scores after: a file, scores/<id>, or a run (its newest).")],
+    margin: Annotated[float, typer.Option(min=0.0, help="A loss of at most so many points counts as no worse.")] = 1.5,
+    gate: Annotated[Path | None, typer.Option(help="Recipe whose gate decides the exit code (1 if not met).")] = None,
+    json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Say per task whether the model got better or worse, with intervals; write a report."""
+    from carrara.recipe import read_recipe
+    from carrara.verdict.stage import compare_scores, find_scores
+    from carrara.workspace import open_workspace
+
+    store = open_workspace(workspace)
+    rules = read_recipe(gate).gate if gate else ()
+    before, after = find_scores(store, base), find_scores(store, tuned)
+    comparison = compare_scores(store, before, after, margin, rules, make_progress())
+    if json:
+        print_json(verdict_json(comparison))
+    else:
+        print_verdict(comparison)
+    comparison.require_gate()
+
+
+def verdict_json(comparison: Comparison) -> dict[str, Any]:
+    """What a program reads of a verdict."""
+    rows = [
+        {
+            "task": row.task,
+            "metric": row.metric,
+            "base": row.base,
+            "tuned": row.tuned,
+            "delta": row.delta,
+            "ci": list(row.ci),
+            "p": row.p,
+            "p_adjusted": row.p_adjusted,
+            "n": row.n,
+            "won": row.won,
+            "lost": row.lost,
+            "verdict": row.verdict,
+        }
+        for row in comparison.verdict.verdicts
+    ]
+    return {
+        "verdict": comparison.verdict.verdict,
+        "verdicts": rows,
+        "notes": list(comparison.verdict.notes),
+        "gate": [{"passed": result.passed, "sentence": result.sentence} for result in comparison.gate],
+        "report": str(comparison.report),
+    }
+
+
+def print_verdict(comparison: Comparison) -> None:
+    """The verdict as a table and a sentence."""
+    from carrara.verdict import formats
+    from carrara.verdict.compare import headline
+
+    rows = [
+        [
+            f"{row.task} {row.metric}",
+            formats.value(row, row.base),
+            formats.value(row, row.tuned),
+            formats.difference(row, row.delta),
+            f"{formats.difference(row, row.ci[0])} to {formats.difference(row, row.ci[1])}",
+            formats.p_value(row.p_adjusted),
+            str(row.n),
+            row.verdict,
+        ]
+        for row in comparison.verdict.verdicts
+    ]
+    print_table(["task", "before", "after", "change", "95 % interval", "p (Holm)", "n", "verdict"], rows)
+    for note in comparison.verdict.notes:
+        print_line(f"note      {note}")
+    for result in comparison.gate:
+        print_line(f"gate      {'met' if result.passed else 'NOT MET'}: {result.sentence}")
+    print_line(f"verdict   {comparison.verdict.verdict}: {headline(comparison.verdict)}")
+    print_line(f"report    {comparison.report}")

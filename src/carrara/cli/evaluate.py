@@ -1,0 +1,78 @@
+"""`carrara evaluate`: a model becomes scores."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from carrara.cli.console import make_progress, print_json, print_line, print_table
+from carrara.cli.options import BenchmarksOption, JsonOption, WorkspaceOption
+
+
+def evaluate_command(
+    model: Annotated[str, typer.Argument(help="A model reference or a run.")],
+    tasks: Annotated[str | None, typer.Option(help="Tasks, separated by commas (default: all).")] = None,
+    protocol: Annotated[str | None, typer.Option(help="lm-eval-0.4 or leaderboard-2023-10.")] = None,
+    shots: Annotated[int | None, typer.Option(help="Examples before each question (default: the protocol's).")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first so many questions of each task.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32 (exact, default), bfloat16 (faster) or auto.")] = None,
+    benchmarks: BenchmarksOption = None,
+    data: Annotated[str | None, typer.Option(help="Dataset whose test split is the task heldout.")] = None,
+    skip_near_copies: Annotated[
+        bool, typer.Option(help="Skip questions that nearly copy --data's training rows.")
+    ] = False,
+    json: JsonOption = False,
+    workspace: WorkspaceOption = None,
+) -> None:
+    """Score a model item by item; run again after a kill, it goes on where it was."""
+    from carrara.data.dataset import Dataset, prepare_dataset
+    from carrara.evaluate.run import evaluate_model
+    from carrara.models import resolve_model
+    from carrara.recipe import EvaluateRecipe, PrepareRecipe, make_recipe
+    from carrara.workspace import open_workspace
+
+    names = [name.strip() for name in tasks.split(",") if name.strip()] if tasks else list(EvaluateRecipe().tasks)
+    given: dict[str, Any] = {
+        "tasks": names,
+        "protocol": protocol,
+        "shots": shots,
+        "limit": limit,
+        "dtype": dtype,
+        "benchmarks": benchmarks,
+    }
+    recipe = make_recipe({"evaluate": {key: value for key, value in given.items() if value is not None}}).evaluate
+    progress = make_progress()
+    store = open_workspace(workspace)
+    resolved = resolve_model(store, model, progress)
+    dataset: Dataset | None = None
+    if data:
+        dataset = prepare_dataset(store, data, PrepareRecipe(), progress)
+    elif "heldout" in names and "dataset" in resolved.source.inputs:
+        dataset = Dataset(store.get(resolved.source.inputs["dataset"]))
+    near = dataset if skip_near_copies else None
+    evaluation = evaluate_model(store, resolved, recipe, progress, heldout=dataset, not_near=near)
+    if json:
+        print_json(
+            {
+                "scores": str(evaluation.path),
+                "id": evaluation.artefact.reference,
+                "tasks": [asdict(figure) for figure in evaluation.figures],
+                "missing": evaluation.missing,
+            }
+        )
+        return
+    rows = [
+        [
+            f.task,
+            f.metric,
+            f"{f.value:.4f}",
+            f"{f.stderr:.4f}" if f.stderr is not None else "–",
+            str(f.n),
+            f"{f.seconds:.1f}",
+        ]
+        for f in evaluation.figures
+    ]
+    print_table(["task", "metric", "value", "stderr", "n", "seconds"], rows)
+    print_line(f"scores    {evaluation.path}")

@@ -1,0 +1,89 @@
+"""The command `carrara`: registers the verbs and turns every refusal into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import warnings
+
+import click
+import typer
+
+from carrara.cli.chat import chat_command
+from carrara.cli.compare import compare_command
+from carrara.cli.demo import demo_command
+from carrara.cli.doctor import doctor_command
+from carrara.cli.evaluate import evaluate_command
+from carrara.cli.models import models_app
+from carrara.cli.prepare import prepare_command
+from carrara.cli.run import run_command
+from carrara.cli.runs import runs_command
+from carrara.cli.serve import serve_command
+from carrara.cli.tune import tune_command
+from carrara.errors import GateFailed, Refusal
+
+EXIT_GATE, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def make_app() -> typer.Typer:
+    """The Typer application with all verbs."""
+    app = typer.Typer(
+        name="carrara",
+        help="Sculpt LLaMA-family models on your own machine: prepare, tune, prove it helped, chat.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.command("demo")(demo_command)
+    app.add_typer(models_app, name="models")
+    app.command("prepare")(prepare_command)
+    app.command("tune")(tune_command)
+    app.command("evaluate")(evaluate_command)
+    app.command("compare")(compare_command)
+    app.command("chat")(chat_command)
+    app.command("serve")(serve_command)
+    app.command("run")(run_command)
+    app.command("runs")(runs_command)
+    app.command("doctor")(doctor_command)
+    return app
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(_run())
+
+
+def _run() -> int:
+    warnings.simplefilter("ignore", FutureWarning)  # of libraries about themselves
+    try:
+        make_app()(standalone_mode=False)
+    except Refusal as refusal:
+        return _refuse(str(refusal), EXIT_REFUSED)
+    except GateFailed as failure:
+        return _refuse(str(failure), EXIT_GATE)
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as usage:
+        usage.show(sys.stderr)
+        return usage.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return _refuse("stopped; run the same command again to go on where it was", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; stay silent
+        return EXIT_REFUSED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _refuse("the disk is full; make room and run the same command again.", EXIT_REFUSED)
+    except MemoryError:
+        return _refuse(
+            "there is not enough memory; lower tune.micro_batch_tokens or take a smaller model.", EXIT_REFUSED
+        )
+    return 0
+
+
+def _refuse(sentence: str, code: int) -> int:
+    sys.stderr.write(f"carrara: {sentence}\n")
+    return code

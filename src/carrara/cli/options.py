@@ -1,0 +1,16 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WorkspaceOption = Annotated[
+    Path | None, typer.Option("--workspace", help="Where results are kept (else CARRARA_WORKSPACE, else ~/.carrara).")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+BenchmarksOption = Annotated[
+    Path | None, typer.Option("--benchmarks", help="Folder of benchmark files (else CARRARA_BENCHMARKS, else fetched).")
+]

@@ -1,0 +1,1 @@
+"""What it learns from: rows, splits, rendering, the supervision mask, batches."""

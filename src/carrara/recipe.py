@@ -1,0 +1,151 @@
+"""The recipe: everything that determines a way from model and data to a verdict, typed, unknown keys refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from carrara.errors import Refusal
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of a recipe; keys that it does not know are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PrepareRecipe(Section):
+    """How rows become examples: `chat` uses the model's template, `plain` joins prompt and completion."""
+
+    render: Literal["chat", "plain"] = "chat"
+    validation: Share = 0.05
+    test: Share = 0.1
+    seed: int = 0
+
+
+class TuneRecipe(Section):
+    """How the model learns. `learning_rate` None means 5e-4 for LoRA and 5e-5 for full fine-tuning."""
+
+    method: Literal["lora", "full"] = "lora"
+    rank: Count = 16
+    alpha: Positive | None = None  # None: twice the rank
+    dropout: Share = 0.0
+    epochs: Positive = 1.0
+    batch_size: Count = 16
+    micro_batch_tokens: Count = 4096  # padded tokens in one forward pass; moves memory, not results
+    learning_rate: Positive | None = None
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: Share = 0.03  # share of all steps
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip: Positive = 1.0  # largest norm of the gradient
+    max_length: Count | None = None  # tokens; None: the model's context
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    seed: int = 0
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 1.0  # 0: after every step
+
+    @property
+    def effective_learning_rate(self) -> float:
+        return self.learning_rate or {"lora": 5e-4, "full": 5e-5}[self.method]
+
+    @property
+    def effective_alpha(self) -> float:
+        return self.alpha or 2.0 * self.rank
+
+
+class EvaluateRecipe(Section):
+    """What the model is measured on. `benchmarks` is a folder of benchmark files."""
+
+    tasks: tuple[str, ...] = ("arc_easy", "arc_challenge", "hellaswag", "truthfulqa_mc1", "truthfulqa_mc2", "heldout")
+    protocol: str = "lm-eval-0.4"
+    shots: Annotated[int, Field(ge=0)] | None = None  # None: the protocol's number for each task
+    limit: Count | None = None
+    limits: dict[str, Count] = {}  # for single tasks, instead of `limit`
+    dtype: Literal["auto", "float32", "bfloat16"] = "float32"
+    benchmarks: Path | None = None
+    skip_near_copies: bool = True  # of training rows, when a dataset is known
+
+
+class GateRule(Section):
+    """One demand on a verdict: the tuned model must be better, or no worse by more than `margin` points."""
+
+    task: str
+    metric: str | None = None
+    require: Literal["better", "no_worse"] = "no_worse"
+    margin: Annotated[float, Field(ge=0)] = 1.5
+
+
+class CostRecipe(Section):
+    """Prices for the ledger; `watts` None means measured where the machine tells, otherwise estimated."""
+
+    per_hour: Annotated[float, Field(ge=0)] = 0.0
+    per_kwh: Annotated[float, Field(ge=0)] = 0.30
+    currency: str = "EUR"
+    watts: Positive | None = None
+
+
+class Recipe(Section):
+    """The whole way. `data` is a file of rows or a prepared dataset (a folder or `dataset/<id>`)."""
+
+    model: str = DEFAULT_MODEL
+    data: str | None = None
+    prepare: PrepareRecipe = PrepareRecipe()
+    tune: TuneRecipe = TuneRecipe()
+    evaluate: EvaluateRecipe = EvaluateRecipe()
+    gate: tuple[GateRule, ...] = ()
+    cost: CostRecipe = CostRecipe()
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in a YAML file; raises Refusal with the key that is wrong."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise Refusal(f"the recipe {path} does not exist; give the path of a YAML file.") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise Refusal(f"the recipe {path} cannot be read ({error.strerror}); give the path of a YAML file.") from error
+    except UnicodeDecodeError as error:
+        raise Refusal(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
+    except yaml.YAMLError as error:
+        raise Refusal(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise Refusal(f"{path} holds no recipe: a mapping with keys such as model, data and tune is expected.")
+    return make_recipe(content, where=str(path))
+
+
+def make_recipe(content: dict[str, Any], where: str = "the recipe") -> Recipe:
+    """A recipe from a mapping; raises Refusal naming each wrong key and its reason."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise Refusal(f"{where}: " + "; ".join(_problem(dict(item)) for item in error.errors())) from error
+
+
+def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+    """The recipe with every given value that is not None put over it; sections are merged key by key."""
+    content: dict[str, Any] = recipe.model_dump()
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            content[key] |= {name: inner for name, inner in value.items() if inner is not None}
+        elif value is not None:
+            content[key] = value
+    return make_recipe(content, where="the options")
+
+
+def _problem(error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"key '{key}': {error['msg'].lower()}, not {error['input']!r}"
+    parent = error["loc"][0] if len(error["loc"]) > 1 else None
+    sections = {"prepare": PrepareRecipe, "tune": TuneRecipe, "evaluate": EvaluateRecipe, "gate": GateRule}
+    section = sections.get(str(parent), CostRecipe if parent == "cost" else Recipe)
+    return f"unknown key '{key}' (known here: {', '.join(section.model_fields)})"

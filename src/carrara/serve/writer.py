@@ -1,0 +1,78 @@
+"""From tokens, one at a time, to text that never has to be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what a decoder writes for bytes that are no whole character
+
+
+class Detokenizer:
+    """Gives the text that each token adds; holds back a character until its last byte is there."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        # Tokens from `_start` to `_done` are written already. They are decoded again before what is new,
+        # because a decoder drops the space in front of the first token that it sees.
+        self._start = 0
+        self._done = 0
+
+    def add(self, token: int) -> str:
+        """The text that is finished with this token, perhaps empty."""
+        self._ids.append(token)
+        text = self._new()
+        if not text or text.endswith(_UNFINISHED):
+            return ""
+        self._start, self._done = self._done, len(self._ids)
+        return text
+
+    def rest(self) -> str:
+        """What was held back, without an unfinished character at its end."""
+        return self._new().rstrip(_UNFINISHED)
+
+    def _new(self) -> str:
+        return self._decode(self._ids[self._start :])[len(self._decode(self._ids[self._start : self._done])) :]
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        assert isinstance(text, str)
+        return text
+
+
+class StopFilter:
+    """Passes text on up to the first stop string, holding back what could be the beginning of one."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+        self.stopped = False
+
+    def add(self, text: str) -> str:
+        """The text that may be shown now; nothing more after `stopped`."""
+        if self.stopped:
+            return ""
+        self._held += text
+        found = [(place + len(stop), place) for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        if found:
+            # The one that is complete first, so that the way the text was cut into tokens doesn't matter.
+            self.stopped = True
+            shown, self._held = self._held[: min(found)[1]], ""
+            return shown
+        keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return shown
+
+    def rest(self) -> str:
+        """What was held back and turned out to be no stop string."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of `text` are the beginning of `stop`."""
+    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)

@@ -1,0 +1,1 @@
+"""How it learns: methods, objective, step loop, checkpoints, ledger."""

@@ -1,0 +1,108 @@
+"""AdamW on float32 copies of the weights, with warm-up, a schedule and clipping."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from carrara.recipe import TuneRecipe
+
+if TYPE_CHECKING:
+    import torch
+
+_BETAS = (0.9, 0.999)
+_EPSILON = 1e-8
+
+
+def learning_rate_at(step: int, steps: int, recipe: TuneRecipe) -> float:
+    """The learning rate of a step counted from 0: linear warm-up, then the schedule down to zero."""
+    peak = recipe.effective_learning_rate
+    warmup = math.ceil(recipe.warmup * steps)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    shapes = {"linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "constant": 1.0}
+    return peak * shapes[recipe.schedule]
+
+
+class Optimizer:
+    """Holds the float32 masters; the network computes with copies of them in its own precision.
+
+    bfloat16 keeps 8 bits of a weight, so small steps added to it are lost; gradients of several
+    micro-batches are summed in float32 for the same reason.
+    """
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], dtype: torch.dtype, recipe: TuneRecipe) -> None:
+        import torch
+
+        self.parameters = dict(parameters)
+        self.masters = {name: parameter.detach().float().clone() for name, parameter in self.parameters.items()}
+        for name, parameter in self.parameters.items():
+            parameter.data = self.masters[name].to(dtype)
+        decayed = [master for master in self.masters.values() if master.dim() >= 2]
+        others = [master for master in self.masters.values() if master.dim() < 2]
+        groups = [
+            {"params": decayed, "weight_decay": recipe.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        self._adam = torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=0.0, betas=_BETAS, eps=_EPSILON, fused=True
+        )
+        self._clip = recipe.clip
+
+    def collect_gradients(self) -> None:
+        """Add the network's gradients to the masters' and free them."""
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None:
+                continue
+            master = self.masters[name]
+            if master.grad is None:
+                master.grad = parameter.grad.float()
+            else:
+                master.grad += parameter.grad
+            parameter.grad = None
+
+    def gradients(self) -> list[torch.Tensor]:
+        return [master.grad for master in self.masters.values() if master.grad is not None]
+
+    def step(self, learning_rate: float) -> float:
+        """Clip, update the masters, refresh the network's copies; returns the gradient's norm before clipping."""
+        import torch
+
+        norm = torch.nn.utils.clip_grad_norm_(list(self.masters.values()), self._clip)
+        for group in self._adam.param_groups:
+            group["lr"] = learning_rate
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        self._refresh()
+        return float(norm)
+
+    def _refresh(self) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.data.copy_(self.masters[name])
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Everything that must be kept to go on exactly: masters and both moments."""
+        kept = {f"master/{name}": master for name, master in self.masters.items()}
+        for name, master in self.masters.items():
+            for key, value in self._adam.state.get(master, {}).items():
+                kept[f"{key}/{name}"] = value
+        return kept
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Take back what `tensors` gave."""
+        for name, master in self.masters.items():
+            master.copy_(tensors[f"master/{name}"])
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in tensors]
+            if keys:
+                self._adam.state[master] = {
+                    key: tensors[f"{key}/{name}"].to("cpu" if key == "step" and master.is_cpu else master.device)
+                    for key in keys
+                }
+        self._refresh()
+
+    def write_masters_into_network(self) -> None:
+        """Give the network the float32 weights, to be saved."""
+        for name, parameter in self.parameters.items():
+            parameter.data = self.masters[name]

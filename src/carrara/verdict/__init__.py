@@ -1,0 +1,1 @@
+"""Did it help: paired statistics, gates and the report."""

@@ -1,0 +1,57 @@
+"""Numbers as people read them: shares as percent and points, losses with three decimals, a true minus sign."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from carrara.verdict.compare import TaskVerdict
+
+_MINUS = "\N{MINUS SIGN}"
+_LONGEST = 1200  # characters of an item's text that a report shows
+
+
+def value(row: TaskVerdict, number: float) -> str:
+    """A score in the unit of the row's metric, such as `61.2 %` or `2.134`."""
+    return f"{100 * number:.1f} %" if row.higher_is_better else f"{number:.3f}"
+
+
+def difference(row: TaskVerdict, number: float) -> str:
+    """A difference of two scores with its sign, such as `+1.80` points or `-0.120`."""
+    text = f"{100 * number:+z.2f}" if row.higher_is_better else f"{number:+z.3f}"
+    return text.replace("-", _MINUS)
+
+
+def unit(row: TaskVerdict) -> str:
+    """The unit of a row's differences."""
+    if row.higher_is_better:
+        return "points"
+    return "nats per token" if row.metric == "loss" else "bits per byte"
+
+
+def p_value(p: float) -> str:
+    """A p value with three decimals, never rounded to 0."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def short(text: str) -> str:
+    """A text cut to what a reader will look at, with the number of characters left out."""
+    more = len(text) - _LONGEST
+    return text if more <= 0 else f"{text[:_LONGEST]}\N{HORIZONTAL ELLIPSIS} ({more:,} more characters)"
+
+
+def plain(content: Any) -> str:
+    """Any JSON value as text for a table cell."""
+    if content is None:
+        return "not known"
+    if isinstance(content, bool):
+        return "yes" if content else "no"
+    if isinstance(content, float):
+        return f"{content:.6g}".replace("-", _MINUS)
+    if isinstance(content, int):
+        return f"{content:,}".replace("-", _MINUS)
+    if isinstance(content, Mapping):
+        return "; ".join(f"{key}: {plain(item)}" for key, item in content.items()) or "none"
+    if isinstance(content, (list, tuple)):
+        return ", ".join(plain(item) for item in content) or "none"
+    return str(content)

@@ -1,0 +1,19 @@
+"""Where things are kept: immutable artefacts named by the digest of what made them, and an index over them."""
+
+from carrara.workspace.artefact import RECORD, Artefact, artefact_id
+from carrara.workspace.files import append_json_line, digest_of_file, digest_of_value, free_space, write_atomically
+from carrara.workspace.store import Draft, Workspace, open_workspace
+
+__all__ = [
+    "RECORD",
+    "Artefact",
+    "Draft",
+    "Workspace",
+    "append_json_line",
+    "artefact_id",
+    "digest_of_file",
+    "digest_of_value",
+    "free_space",
+    "open_workspace",
+    "write_atomically",
+]

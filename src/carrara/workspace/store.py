@@ -1,0 +1,199 @@
+"""The workspace: makes artefacts, each exactly once, and finds them again.
+
+An artefact is built in `work/<kind>/<id>` and moved, whole, to `artefacts/<kind>/<id>`; what is there is
+finished by construction. A killed build leaves its work folder, and the next run of the same step
+finds it there and goes on. Two processes that make the same artefact take turns by a file lock, which the
+system frees when a process dies; different artefacts never wait for each other.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from carrara.errors import Refusal
+from carrara.workspace.artefact import RECORD, Artefact, artefact_id, missing_files, read_artefact
+from carrara.workspace.files import digest_of_file, sync, write_atomically
+from carrara.workspace.index import Index
+
+
+@dataclass
+class Draft:
+    """An artefact in the making: the folder to fill, and what to record with it."""
+
+    path: Path
+    inputs: dict[str, str] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+class Workspace:
+    """A folder of artefacts with an index. Safe for several processes at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        try:
+            for name in ("artefacts", "work", "locks"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            self.index = Index(self.root / "index.sqlite")
+        except OSError as error:
+            raise Refusal(
+                f"the workspace {self.root} cannot be written ({error.strerror}); choose another with "
+                "--workspace or CARRARA_WORKSPACE."
+            ) from error
+
+    def make(
+        self,
+        kind: str,
+        made_by: Mapping[str, Any],
+        build: Callable[[Draft], None],
+        *,
+        name: str,
+        inputs: Mapping[str, Artefact] | None = None,
+        resumable: bool = False,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> Artefact:
+        """The artefact that `made_by` determines, built now unless it stands.
+
+        `build` fills the draft's folder; if it is `resumable`, it finds there what a killed build left.
+        Raises Refusal when the disk is full; whatever was made before stays.
+        """
+        identity = artefact_id(kind, made_by)
+        if found := self.find(kind, identity):
+            return found
+        with self._lock(f"{kind}-{identity}", on_wait):
+            if found := self.find(kind, identity):
+                return found
+            draft = Draft(path=self.work_folder(kind, identity))
+            draft.inputs.update({role: artefact.reference for role, artefact in (inputs or {}).items()})
+            try:
+                if not resumable:
+                    shutil.rmtree(draft.path, ignore_errors=True)
+                draft.path.mkdir(parents=True, exist_ok=True)
+                build(draft)
+                return self._finish(kind, identity, name, made_by, draft)
+            except OSError as error:
+                raise _as_refusal(error, draft.path) from error
+
+    def find(self, kind: str, identity: str) -> Artefact | None:
+        """A finished artefact by kind and full id, or None."""
+        folder = self.root / "artefacts" / kind / identity
+        if not (folder / RECORD).is_file():
+            return None
+        artefact = read_artefact(folder)
+        if missing := missing_files(artefact):
+            raise Refusal(f"{folder} has lost {missing[0]}; remove the folder and run the step again.")
+        if not self.index.references(kind, identity):
+            self.index.add(artefact)  # killed between the move and the entry, or the index was removed
+        return artefact
+
+    def get(self, reference: str) -> Artefact:
+        """An artefact by `kind/id` or by an unambiguous beginning of the id; raises Refusal."""
+        kind, _, prefix = reference.partition("/")
+        found = self.index.references(kind, prefix)
+        if len(found) != 1:
+            word = "is no artefact" if not found else f"fits {len(found)} artefacts"
+            raise Refusal(f"'{reference}' {word} of the workspace {self.root}; `carrara runs` lists them.")
+        artefact = self.find(*found[0].split("/", 1))
+        if artefact is None:
+            raise Refusal(f"'{reference}' was removed from {self.root}; run its step again.")
+        return artefact
+
+    def list(self, kind: str) -> list[Artefact]:
+        """All artefacts of a kind, newest first."""
+        folder = self.root / "artefacts" / kind
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        found = [artefact for name in names if (artefact := self.find(kind, name))]
+        return sorted(found, key=lambda artefact: artefact.created, reverse=True)
+
+    def adopt(self, folder: Path) -> Artefact:
+        """Take in a copy of an artefact that was moved here; raises Refusal if a file of it was changed."""
+        foreign = read_artefact(folder)
+        if found := self.find(foreign.kind, foreign.id):
+            return found
+        for name, digest in foreign.files.items():
+            if not (folder / name).is_file() or digest_of_file(folder / name) != digest:
+                raise Refusal(
+                    f"{folder / name} is missing or was changed since it was made; make the {foreign.kind} again."
+                )
+
+        def build(draft: Draft) -> None:
+            for name in foreign.files:
+                (draft.path / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, draft.path / name)
+            draft.inputs.update(foreign.inputs)
+            draft.summary.update(foreign.summary)
+
+        return self.make(foreign.kind, foreign.made_by, build, name=foreign.name)
+
+    def work_folder(self, kind: str, identity: str) -> Path:
+        """Where an unfinished artefact is being built."""
+        return self.root / "work" / kind / identity
+
+    def digest(self, path: Path) -> str:
+        """The sha256 of a file, remembered until its size or modification time changes."""
+        status = path.stat()
+        key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+        if known := self.index.known_digest(*key):
+            return known
+        value = digest_of_file(path)
+        self.index.remember_digest(*key, value)
+        return value
+
+    def _finish(self, kind: str, identity: str, name: str, made_by: Mapping[str, Any], draft: Draft) -> Artefact:
+        target = self.root / "artefacts" / kind / identity
+        files = {}
+        for path in sorted(draft.path.rglob("*")):
+            if path.is_file() and path.name != RECORD:
+                sync(path)
+                files[path.relative_to(draft.path).as_posix()] = digest_of_file(path)
+        artefact = Artefact(
+            kind=kind,
+            id=identity,
+            name=name,
+            path=target,
+            made_by=made_by,
+            inputs=draft.inputs,
+            summary=draft.summary,
+            files=files,
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        )
+        write_atomically(draft.path / RECORD, artefact.record())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(target, ignore_errors=True)
+        draft.path.replace(target)
+        sync(target.parent)
+        self.index.add(artefact)
+        return artefact
+
+    @contextmanager
+    def _lock(self, name: str, on_wait: Callable[[str], None] | None) -> Iterator[None]:
+        path = self.root / "locks" / f"{name}.lock"
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if on_wait:
+                    on_wait("another process is making this; waiting for it")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _as_refusal(error: OSError, path: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Refusal(f"the disk that holds {path} is full; make room and run the same command again.")
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EIO, errno.EFBIG):
+        return Refusal(f"{error.filename or path} cannot be written ({error.strerror}); mend that and run again.")
+    return error
+
+
+def open_workspace(root: Path | None = None) -> Workspace:
+    """The workspace at `root`, else at CARRARA_WORKSPACE, else in the home folder's `.carrara`."""
+    return Workspace(root or Path(os.environ.get("CARRARA_WORKSPACE") or Path.home() / ".carrara"))

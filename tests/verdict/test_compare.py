@@ -1,0 +1,247 @@
+"""Verdicts on invented scores, what is refused and noted, and how often a verdict is false."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carrara.errors import Refusal
+from carrara.evaluate.scores import Scores
+from carrara.verdict.compare import compare, headline, is_no_worse, worst_loss
+
+from .invented import answers, flips, scores, text, texts
+
+
+def test_a_row_holds_the_paired_numbers() -> None:
+    before, after = flips("arc_easy", 100, won=8, lost=2)
+    row = compare(scores(before), scores(after)).verdicts[0]
+    assert (row.task, row.metric, row.n, row.won, row.lost) == ("arc_easy", "acc", 100, 8, 2)
+    assert (row.base, row.tuned, row.delta) == pytest.approx((0.52, 0.58, 0.06))
+    assert row.p == pytest.approx(0.109, abs=5e-4)
+    assert row.ci[0] < 0 < row.ci[1]
+    assert row.detectable == pytest.approx(2.8016 * math.sqrt(0.1 / 100), rel=1e-3)
+    assert row.verdict == "no worse"
+
+
+@pytest.mark.parametrize(
+    ("n", "won", "lost", "word"),
+    [
+        (1000, 60, 20, "better"),
+        (1000, 20, 60, "worse"),
+        (5000, 20, 22, "no worse"),
+        (200, 20, 22, "can't tell"),
+        (100_000, 300, 400, "worse"),  # certain, though inside the margin
+        (10, 3, 0, "can't tell"),
+    ],
+)
+def test_words(n: int, won: int, lost: int, word: str) -> None:
+    before, after = flips("arc_easy", n, won, lost)
+    verdict = compare(scores(before), scores(after))
+    assert verdict.verdict == verdict.verdicts[0].verdict == word
+
+
+def test_margin_is_in_points() -> None:
+    before, after = flips("arc_easy", 1000, won=20, lost=22)
+    assert compare(scores(before), scores(after), margin=1.0).verdict == "can't tell"
+    assert compare(scores(before), scores(after), margin=3.0).verdict == "no worse"
+
+
+def test_margin_of_a_loss_is_percent_of_the_base_value() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.05, 200)
+    verdict = compare(scores(texts("heldout", [20.0] * 200)), scores(texts("heldout", 20.0 + noise)), margin=0.1)
+    row = verdict.verdicts[0]
+    assert (row.metric, row.higher_is_better, row.base) == ("loss", False, 2.0)
+    assert worst_loss(row) == pytest.approx(100 * row.ci[1] / 2.0)
+    assert verdict.verdict == "no worse"
+    assert is_no_worse(row, 0.1)
+    assert not is_no_worse(row, 0.01)
+
+
+def test_heldout_is_a_ratio_of_sums() -> None:
+    """Loss is nats over tokens of all items, bits per byte the same nats over bytes; lower is better."""
+    values = np.random.default_rng(1).uniform(10, 40, 60)
+    base = [text("heldout", i, float(v), tokens=5 + i, size=20 + i) for i, v in enumerate(values)]
+    tuned = [replace(record, value=record.value * 0.9) for record in base]
+    verdict = compare(scores(base), scores(tuned))
+    loss, bits = verdict.verdicts
+    assert (loss.metric, bits.metric) == ("loss", "bits_per_byte")
+    assert loss.base == pytest.approx(values.sum() / sum(record.tokens for record in base))
+    assert bits.tuned == pytest.approx(0.9 * values.sum() / math.log(2) / sum(record.bytes for record in base))
+    assert loss.delta < 0
+    assert loss.ci[1] < 0
+    assert (loss.won, loss.lost) == (60, 0)
+    assert verdict.verdict == "better"
+    assert loss.p == bits.p
+
+
+def test_mc2_is_the_mean_of_values() -> None:
+    generator = np.random.default_rng(2)
+    before = generator.uniform(0.2, 0.8, 300)
+    after = before + generator.normal(-0.05, 0.1, 300)
+    row = compare(scores(texts("truthfulqa_mc2", before)), scores(texts("truthfulqa_mc2", after))).verdicts[0]
+    assert (row.metric, row.verdict) == ("mc2", "worse")
+    assert row.delta == pytest.approx(after.mean() - before.mean())
+
+
+def test_acc_norm_speaks_for_arc_and_acc_for_others() -> None:
+    better, same = [True] * 200, [False] * 200
+    for task, metric in (("arc_challenge", "acc_norm"), ("hellaswag", "acc_norm"), ("mmlu", "acc")):
+        verdict = compare(scores(answers(task, same, same)), scores(answers(task, same, better)))
+        assert [row.metric for row in verdict.verdicts] == ["acc", "acc_norm"]
+        assert [row.metric for row in verdict.primaries()] == [metric]
+        assert verdict.verdict == ("better" if metric == "acc_norm" else "can't tell")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "overall"),
+    [
+        ((60, 20), (60, 20), "better"),
+        ((60, 20), (20, 60), "mixed"),
+        ((60, 20), (20, 22), "better"),
+        ((20, 60), (20, 22), "worse"),
+        ((2, 3), (3, 2), "no worse"),
+        ((2, 3), (100, 99), "can't tell"),
+    ],
+)
+def test_overall(first: tuple[int, int], second: tuple[int, int], overall: str) -> None:
+    pairs = flips("arc_easy", 1000, *first), flips("mmlu", 1000, *second)
+    verdict = compare(scores(*(pair[0] for pair in pairs)), scores(*(pair[1] for pair in pairs)))
+    assert verdict.verdict == overall
+
+
+def test_holm_counts_all_metrics() -> None:
+    """p = .031 is enough alone and too little among two."""
+    before, after = flips("arc_easy", 100, won=6, lost=0)
+    alone = compare(scores(before), scores(after))
+    other = flips("mmlu", 100, won=5, lost=5)
+    among = compare(scores(before, other[0]), scores(after, other[1]))
+    assert alone.verdict == "better"
+    assert (among.verdict, among.verdicts[0].p_adjusted) == ("can't tell", pytest.approx(0.0625))
+
+
+def test_different_items_are_refused() -> None:
+    before, after = flips("arc_easy", 100, 5, 5)
+    with pytest.raises(Refusal, match=r"task arc_easy: 3 items .* base and 1 only .*, 96 for both"):
+        compare(scores(before[:99]), scores(after[3:]))
+
+
+def test_different_prompts_are_refused() -> None:
+    before, after = flips("arc_easy", 100, 5, 5)
+    after[7] = replace(after[7], prompt_sha256="other")
+    with pytest.raises(Refusal, match=r"task arc_easy: 1 of 100 items were asked with different prompts"):
+        compare(scores(before), scores(after))
+
+
+def test_items_scored_twice_are_refused() -> None:
+    before, after = flips("arc_easy", 10, 1, 1)
+    with pytest.raises(Refusal, match="1 items were scored more than once"):
+        compare(scores(before + before[:1]), scores(after))
+
+
+def test_no_shared_task_is_refused() -> None:
+    with pytest.raises(Refusal, match=r"share no task \(arc_easy against mmlu\)"):
+        compare(scores(answers("arc_easy", [True] * 5)), scores(answers("mmlu", [True] * 5)))
+    with pytest.raises(Refusal, match="none against none"):
+        compare(scores(), scores())
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_numbers_that_overflowed_are_refused(broken: float) -> None:
+    with pytest.raises(Refusal, match="task heldout: 1 values are not finite"):
+        compare(scores(texts("heldout", [1.0, 2.0])), scores(texts("heldout", [1.0, broken])))
+
+
+def test_texts_of_unlike_length_are_refused() -> None:
+    base = [text("heldout", 0, 1.0, tokens=0), text("heldout", 1, 2.0), text("heldout", 2, 2.0)]
+    tuned = [base[0], replace(base[1], tokens=9), base[2]]
+    with pytest.raises(Refusal, match="task heldout: 2 items have no scored tokens or not the same number"):
+        compare(scores(base), scores(tuned))
+
+
+def test_tasks_on_one_side_are_named_and_left_out() -> None:
+    before, after = flips("arc_easy", 100, 5, 5)
+    verdict = compare(scores(before, answers("mmlu", [True])), scores(after, answers("hellaswag", [True])))
+    assert [row.task for row in verdict.verdicts] == ["arc_easy"]
+    assert verdict.notes == [
+        "mmlu was measured only for the base model and was left out.",
+        "hellaswag was measured only for the tuned model and was left out.",
+    ]
+
+
+def test_what_cannot_be_compared_is_noted() -> None:
+    one, unknown = answers("mmlu", [True]), texts("poems", [1.0, 2.0])
+    verdict = compare(scores(one, unknown), scores(one, unknown))
+    assert (verdict.verdict, verdict.verdicts, verdict.primary("mmlu")) == ("can't tell", [], None)
+    assert [note.split()[0] for note in verdict.notes] == ["mmlu", "poems"]
+    assert headline(verdict) == "Nothing could be compared."
+
+
+def test_accuracy_below_guessing_is_noted() -> None:
+    before, after = flips("arc_easy", 400, won=0, lost=100, both=0)
+    verdict = compare(scores(before), scores(after))
+    assert len(verdict.notes) == 1  # the base is at guessing, the tuned model at 0
+    assert "the tuned model scores 0.0 %" in verdict.notes[0]
+    assert "guessing (25.0 %)" in verdict.notes[0]
+
+
+def test_receipts_that_differ_are_noted() -> None:
+    before, after = flips("arc_easy", 100, 5, 5)
+    verdict = compare(
+        Scores(before, {"dtype": "float32", "protocol": {"name": "a"}}),
+        Scores(after, {"dtype": "bfloat16", "protocol": {"name": "b"}}),
+    )
+    assert [note.split(": ")[1] for note in verdict.notes] == [
+        "a for the base, b for the tuned model.",
+        "float32 for the base, bfloat16 for the tuned model.",
+    ]
+
+
+def test_headline_names_the_tasks() -> None:
+    parts = [flips("a", 1000, 60, 20), flips("b", 1000, 20, 60), flips("c", 1000, 2, 2), flips("d", 1000, 99, 99)]
+    verdict = compare(scores(*(part[0] for part in parts)), scores(*(part[1] for part in parts)))
+    assert headline(verdict) == (
+        "The tuned model is better on a, worse on b, no worse on c; on d these items cannot tell."
+    )
+    alone = compare(scores(parts[3][0]), scores(parts[3][1]))
+    assert headline(alone) == "On d these items cannot tell better from worse."
+    assert headline(compare(scores(parts[0][0]), scores(parts[0][1]))) == "The tuned model is better on a."
+
+
+def test_a_verdict_is_json() -> None:
+    before, after = flips("arc_easy", 10, 1, 1)
+    document = json.loads(json.dumps(asdict(compare(scores(before), scores(after))), allow_nan=False))
+    assert document["verdicts"][0]["won"] == 1
+
+
+@given(flags=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=80))
+@settings(max_examples=60, deadline=None)
+def test_swapping_the_models_mirrors_the_row(flags: list[tuple[bool, bool]]) -> None:
+    before = scores(answers("arc_easy", [flag[0] for flag in flags]))
+    after = scores(answers("arc_easy", [flag[1] for flag in flags]))
+    there, back = compare(before, after).verdicts[0], compare(after, before).verdicts[0]
+    assert (there.won, there.lost, there.p) == (back.lost, back.won, back.p)
+    assert (there.delta, there.ci[0]) == pytest.approx((-back.delta, -back.ci[1]), abs=1e-7)
+    assert 0 <= there.p <= there.p_adjusted <= 1
+    assert there.ci[0] <= there.delta <= there.ci[1]
+
+
+def test_two_runs_of_one_model_are_rarely_told_apart() -> None:
+    """A/A: five tasks, both sides drawn alike; at most 5 % of the overall verdicts may say better or worse."""
+    generator = np.random.default_rng(3)
+    false = 0
+    for _ in range(150):
+        sides = []
+        skill, level = generator.random((3, 90)), generator.uniform(1, 4, (2, 60))
+        for _side in range(2):
+            right = (0.75 * skill + 0.25 * generator.random((3, 90))) > 0.5
+            moved = level * np.exp(generator.normal(0, 0.05, level.shape))
+            tasks = [answers(name, right[i], right[i]) for i, name in enumerate(("arc_easy", "mmlu", "hellaswag"))]
+            sides.append(scores(*tasks, texts("truthfulqa_mc2", moved[0] / 8), texts("heldout", moved[1])))
+        false += compare(*sides).verdict in ("better", "worse", "mixed")
+    assert false <= 0.05 * 150

@@ -1,0 +1,101 @@
+"""Plots are well-formed, say in words what they show, and stay inside their frame."""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ElementTree
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carrara.verdict import plots
+from carrara.verdict.compare import TaskVerdict, compare
+
+from .invented import flips, scores, texts
+
+
+def _row(n: int, won: int, lost: int) -> TaskVerdict:
+    before, after = flips("arc_easy", n, won, lost)
+    return compare(scores(before), scores(after)).verdicts[0]
+
+
+def _numbers(path: str) -> list[float]:
+    return [float(number) for number in re.findall(r"-?\d+\.?\d*", path)]
+
+
+def test_loss_curve_draws_both_lines_and_names_them() -> None:
+    curve = [{"step": step, "loss": 3 / (1 + step / 50)} for step in range(1, 200)]
+    curve += [{"step": 199, "validation_loss": 0.9}, {"step": 100, "loss": None, "validation_loss": 1.2}]
+    svg = ElementTree.fromstring(plots.loss_curve(sorted(curve, key=lambda entry: entry["step"])))
+    assert svg.get("role") == "img"
+    assert svg.get("aria-label") == svg.findtext("title")
+    assert "training loss from 2.941 to 0.602, validation loss from 1.200 to 0.900" in str(svg.get("aria-label"))
+    texts = [text.text for text in svg.iter("text")]
+    assert "training" in texts
+    assert "validation (dashed)" in texts
+    assert len(list(svg.iter("circle"))) == 2
+
+
+@pytest.mark.parametrize("curve", [[], [{"step": 1, "loss": math.nan}], [{"step": 1}]])
+def test_no_points_no_plot(curve: list[dict[str, Any]]) -> None:
+    assert plots.loss_curve(curve) == ""
+
+
+@given(
+    losses=st.lists(st.floats(0, 1e6, allow_subnormal=False), min_size=1, max_size=30),
+    start=st.integers(0, 10**6),
+)
+@settings(max_examples=60, deadline=None)
+def test_any_curve_stays_in_its_frame(losses: list[float], start: int) -> None:
+    curve = [{"step": start + index, "loss": loss} for index, loss in enumerate(losses)]
+    svg = ElementTree.fromstring(plots.loss_curve(curve))
+    drawn = [path.get("d", "") for path in svg.iter("path") if path.get("class") == "training"]
+    numbers = _numbers(drawn[0])
+    assert all(51 <= x <= 391 for x in numbers[::2])
+    assert all(29 <= y <= 197 for y in numbers[1::2])
+
+
+def test_long_curves_are_thinned_but_keep_spikes() -> None:
+    curve = [{"step": step, "loss": 9.0 if step == 7777 else 1.0 + step / 1e6} for step in range(20_000)]
+    picture = plots.loss_curve(curve)
+    assert len(picture) < 12_000
+    assert min(_numbers(picture.split('class="training" d="M')[1].split('"')[0])[1::2]) < 45  # the spike's height
+
+
+@pytest.mark.parametrize(("n", "won", "lost"), [(100, 8, 2), (100, 0, 50), (100, 50, 0), (2, 1, 0), (5000, 3, 3)])
+def test_before_after_stays_in_its_frame(n: int, won: int, lost: int) -> None:
+    row = _row(n, won, lost)
+    svg = ElementTree.fromstring(plots.before_after(row, 1.5, plots.shared_reach([row], 1.5)))
+    before, after = (float(circle.get("cx", "nan")) for circle in svg.iter("circle"))
+    assert 14 <= before <= 306
+    assert 14 <= after <= 306
+    assert (after > before) == (row.delta > 0)
+    labels = [float(str(text.text).removesuffix(" %")) for text in svg.iter("text")]
+    assert labels
+    assert all(0 <= label <= 100 for label in labels)
+
+
+def test_label_says_what_the_plot_shows() -> None:
+    row = _row(100, 8, 2)
+    label = ElementTree.fromstring(plots.before_after(row, 1.5, plots.shared_reach([row], 1.5))).get("aria-label")
+    assert label is not None
+    assert label.startswith("arc_easy acc: 52.0 % before, 58.0 % after; 95 % interval of the difference")
+    assert label.endswith("points; no worse")
+
+
+def test_a_loss_has_its_margin_above() -> None:
+    base = scores(texts("heldout", [20.0, 22.0, 24.0]))
+    row = compare(base, scores(texts("heldout", [19.0, 21.0, 23.1]))).verdicts[0]
+    svg = ElementTree.fromstring(plots.before_after(row, 1.5, plots.shared_reach([row], 1.5)))
+    limit = next(path for path in svg.iter("path") if path.get("class") == "limit")
+    before = next(circle for circle in svg.iter("circle") if circle.get("class") == "before")
+    assert _numbers(limit.get("d", ""))[0] > float(before.get("cx", "nan"))
+
+
+def test_names_are_escaped() -> None:
+    row = _row(100, 8, 2)
+    hostile = TaskVerdict(**{**vars(row), "task": '"><script>alert(1)</script>'})
+    assert "<script" not in plots.before_after(hostile, 1.5, plots.shared_reach([row], 1.5))
