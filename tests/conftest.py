@@ -61,7 +61,9 @@ def benchmark_folder() -> Path:
 def carrara(tmp_path: Path) -> Command:
     """Run the command line in a process of its own, in an empty folder with its own workspace."""
 
-    def run(*arguments: str, env: dict[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, env: dict[str, str] | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "carrara", *arguments],
             capture_output=True,

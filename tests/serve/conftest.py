@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from carrara.models import Model
 from carrara.serve.transformers_engine import TransformersEngine, load_engine
 

@@ -32,7 +32,9 @@ def never() -> bool:
     return False
 
 
-def ask(engine: TransformersEngine, model: str, text: str, cancelled: Callable[[], bool] = never, **settings: Any) -> list[Piece]:
+def ask(
+    engine: TransformersEngine, model: str, text: str, cancelled: Callable[[], bool] = never, **settings: Any
+) -> list[Piece]:
     settings = {"max_tokens": 24, "temperature": 0.0, **settings}
     return list(engine.chat(ChatRequest(model, (Message("user", text),), **settings), cancelled))
 
@@ -115,7 +117,9 @@ def test_end_tokens_of_the_generation_settings_end_an_answer(tmp_path: Path, tin
     shutil.copytree(tiny_models["base"].path, folder)
     loaded = load_model(tiny_models["base"], "float32")
     prompt = render_prompt(loaded.tokenizer, (Message("user", "hello"),))
-    output = loaded.network.generate(input_ids=torch.tensor([prompt]), do_sample=False, max_new_tokens=8, pad_token_id=1)
+    output = loaded.network.generate(
+        input_ids=torch.tensor([prompt]), do_sample=False, max_new_tokens=8, pad_token_id=1
+    )
     end = int(output[0, len(prompt) + 3])
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, end]}))
     pieces = ask(load_engine({"m": model_at(folder, None)}, "float32"), "m", "hello")
@@ -201,7 +205,9 @@ def test_giving_up_frees_the_engine_and_the_line(engine: TransformersEngine) -> 
     assert time.monotonic() - start < 1
 
 
-def test_an_abandoned_answer_leaves_the_right_adapter(engine: TransformersEngine, tiny_models: dict[str, Model]) -> None:
+def test_an_abandoned_answer_leaves_the_right_adapter(
+    engine: TransformersEngine, tiny_models: dict[str, Model]
+) -> None:
     request = ChatRequest("base", (Message("user", "hello"),), max_tokens=50, temperature=0.0)
     abandoned = engine.chat(request, never)
     next(abandoned)

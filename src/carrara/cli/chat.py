@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import time
@@ -34,8 +33,6 @@ def chat_command(
     """Talk to a model or a run; /help shows the commands, Ctrl-C stops an answer."""
     if json and once is None:
         raise Refusal("--json needs --once TEXT; a conversation is printed as it is spoken.")
-    if math.isnan(temperature):
-        raise Refusal("--temperature is no number; give one from 0 to 2.")
     from carrara.models import resolve_model
     from carrara.serve.conversation import Conversation
     from carrara.serve.transformers_engine import load_engine

@@ -58,7 +58,9 @@ def main() -> None:
 def _run() -> int:
     warnings.simplefilter("ignore", FutureWarning)  # of libraries about themselves
     try:
-        make_app()(standalone_mode=False)
+        code = make_app()(standalone_mode=False)  # Typer turns Ctrl-C into the code 130
+        if code == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt
     except Refusal as refusal:
         return _refuse(str(refusal), EXIT_REFUSED)
     except GateFailed as failure:

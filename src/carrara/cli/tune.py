@@ -29,6 +29,7 @@ def tune_command(
     from carrara.errors import Refusal
     from carrara.models import resolve_model
     from carrara.recipe import override, read_recipe
+    from carrara.tune.distributed import join_world
     from carrara.tune.run import tune_model
     from carrara.workspace import open_workspace
 
@@ -41,6 +42,8 @@ def tune_command(
     dataset = prepare_dataset(store, wanted.data, wanted.prepare, progress)
     base = resolve_model(store, wanted.model, progress)
     run = tune_model(store, base, dataset, wanted, progress, fresh=not resume)
+    if not join_world().leads:
+        return
     ledger, summary = run.ledger, run.artefact.summary
     if json:
         print_json(

@@ -36,7 +36,9 @@ def load_model(model: Model, dtype: str = "auto", adapter: bool = True) -> Loade
     """Load weights (and the adapter, un-merged, if the model has one); raises Refusal if they do not fit together."""
     prepare_for_heavy_work()
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     precision = choose_dtype(dtype)
     device = choose_device()
     try:

@@ -32,8 +32,8 @@ class Model:
 def resolve_model(workspace: Workspace, text: str, progress: Progress) -> Model:
     """The model that a reference names, fetched and converted if need be; raises Refusal."""
     reference = parse_reference(text)
-    if reference.scheme == "run":
-        return model_of_run(_run(workspace, reference), workspace)
+    if run := _run(workspace, reference):
+        return model_of_run(run, workspace)
     if reference.scheme == "adapter":
         return _foreign_adapter(workspace, reference, progress)
     artefact = import_model(workspace, reference, progress)
@@ -52,11 +52,11 @@ def model_of_run(run: Artefact, workspace: Workspace) -> Model:
     return Model(name, base.path, base.digest, run.path, digest_of_adapter(run.path), run)
 
 
-def _run(workspace: Workspace, reference: Reference) -> Artefact:
-    artefact = workspace.get(reference.target)
-    if artefact.kind != "run":
-        raise Refusal(f"'{reference.text}' is a {artefact.kind}, not a model or run.")
-    return artefact
+def _run(workspace: Workspace, reference: Reference) -> Artefact | None:
+    """The run that `run/<id>` or the folder of a run of this workspace names; None for any other model."""
+    if reference.scheme == "run":
+        return workspace.get(reference.target)
+    return workspace.find("run", reference.path.name) if reference.path else None
 
 
 def _foreign_adapter(workspace: Workspace, reference: Reference, progress: Progress) -> Model:

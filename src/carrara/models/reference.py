@@ -53,8 +53,6 @@ def parse_reference(text: str) -> Reference:
 def _parse_path(text: str) -> Reference:
     path = Path(text).expanduser()
     if path.is_dir():
-        if (path / "artefact.json").is_file():
-            return Reference("run", text, f"run/{path.resolve().name}", path=path.resolve())
         if (path / "adapter_config.json").is_file():
             return Reference("adapter", text, str(path.resolve()), path=path.resolve())
         if (path / "config.json").is_file():

@@ -124,8 +124,9 @@ def parse_body(raw: bytes) -> ChatBody:
     """A request body, checked; raises ApiError that names the field at fault."""
     try:
         value = json.loads(raw)
+        encode(value)  # fails on half a surrogate pair, which JSON can escape
     except (ValueError, RecursionError) as error:
-        raise ApiError(400, "invalid_json", "the body is no valid JSON; send one object in UTF-8.") from error
+        raise ApiError(400, "invalid_json", "the body is no valid JSON of Unicode text; send one in UTF-8.") from error
     if not isinstance(value, dict):
         raise ApiError(400, "invalid_json", "the body is no JSON object; send one with model and messages.")
     known = {key: item for key, item in value.items() if key not in _IGNORED}
@@ -180,23 +181,14 @@ def _content(place: str, value: Any) -> str:
     for part in texts:
         if not isinstance(part, dict) or part.keys() != {"type", "text"} or part["type"] != "text":
             raise ApiError(400, "unsupported_parameter", f"'{place}' may only hold text; leave out the rest.", place)
-        if not isinstance(part["text"], str) or not _is_unicode(part["text"]):
-            raise ApiError(400, "invalid_value", f"'{place}' has to be a text of valid Unicode.", place)
+        if not isinstance(part["text"], str):
+            raise ApiError(400, "invalid_value", f"'{place}' has to be a text.", place)
     return "\n".join(part["text"] for part in texts)
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether a text can be written as UTF-8; JSON can escape half a surrogate pair, which can't."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def encode(value: Any) -> bytes:
-    """JSON in UTF-8; what a client sent that is no Unicode is replaced."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    """JSON in UTF-8; raises ValueError for what is no Unicode."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def event(value: Any) -> bytes:

@@ -21,6 +21,8 @@ def listen(host: str, port: int) -> socket.socket:
 
     It listens at once, so that a second server at the same port is refused while the first still loads.
     """
+    if not 0 <= port <= 65535:  # the system would take the remainder
+        raise Refusal(f"there is no port {port}; use --port with a number from 1024 to 65535.")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:
@@ -31,15 +33,13 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         listener.close()
         raise _refusal(error, host, port) from error
     return listener
 
 
-def _refusal(error: OSError | OverflowError, host: str, port: int) -> Refusal:
-    if isinstance(error, OverflowError):
-        return Refusal(f"there is no port {port}; use --port with a number from 1024 to 65535.")
+def _refusal(error: OSError, host: str, port: int) -> Refusal:
     if error.errno == errno.EADDRINUSE:
         return Refusal(f"port {port} of {host} is in use; stop what listens there, or choose another with --port.")
     if error.errno == errno.EADDRNOTAVAIL:

@@ -72,9 +72,9 @@ def tune_model(
     recipe = recipe.model_copy(update={"tune": recipe.tune.model_copy(update={"dtype": precision})})
 
     if not world.leads:  # takes part in each step; the leading process writes
-        if (found := workspace.find("run", identity)) is None:
+        if workspace.find("run", identity) is None:
             _train(model, dataset, recipe, world, workspace.work_folder("run", identity), Silent())
-        return Run(found or workspace.get(f"run/{identity}"))
+        return Run(workspace.wait_for("run", identity))
 
     def build(draft: Draft) -> None:
         _build(draft, model, dataset, recipe, world, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -37,15 +38,18 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with self._connect() as connection:
-            self._migrate(connection)
+        # SQLite does not wait for others when it changes the journal's mode, so the openers take turns.
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with self._connect() as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                self._migrate(connection)
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:
         connection: sqlite3.Connection | None = None
         try:
             connection = sqlite3.connect(self._path, timeout=30)
-            connection.execute("PRAGMA journal_mode = WAL")
             with connection:
                 yield connection
         except sqlite3.DatabaseError as error:

@@ -94,6 +94,13 @@ class Workspace:
             self.index.add(artefact)  # killed between the move and the entry, or the index was removed
         return artefact
 
+    def wait_for(self, kind: str, identity: str) -> Artefact:
+        """An artefact that another process is making, once it is done; raises Refusal if that process failed."""
+        with self._lock(f"{kind}-{identity}", None):
+            if found := self.find(kind, identity):
+                return found
+        raise Refusal(f"the process that was making {kind}/{identity} did not finish; see its own message.")
+
     def get(self, reference: str) -> Artefact:
         """An artefact by `kind/id` or by an unambiguous beginning of the id; raises Refusal."""
         kind, _, prefix = reference.partition("/")

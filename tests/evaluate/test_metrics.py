@@ -1,0 +1,53 @@
+"""Metrics by hand-worked examples."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from carrara.evaluate.metrics import Figure, figures, record_of_choice
+from carrara.evaluate.protocol import PROTOCOLS
+from carrara.evaluate.scores import Record
+from carrara.evaluate.task import Item
+from carrara.evaluate.tasks import BENCHMARKS
+
+LM_EVAL, LEADERBOARD = PROTOCOLS["lm-eval-0.4"], PROTOCOLS["leaderboard-2023-10"]
+
+
+def _record(task: str, item: Item, values: list[float], protocol: str = "lm-eval-0.4") -> Record:
+    return record_of_choice(BENCHMARKS[task], PROTOCOLS[protocol], item, "prompt", values, 5, 0.5)
+
+
+def test_length_normalisation_counts_characters() -> None:
+    item = Item(3, "id", "Q", ("é" * 10, "ab"), 0)
+    record = _record("arc_easy", item, [-10.0, -3.0])
+    assert (record.prediction, record.correct) == (1, False)
+    assert (record.prediction_norm, record.correct_norm) == (0, True)  # -1.0 a character against -1.5
+    assert record.gold_bits_per_byte == pytest.approx(10 / math.log(2) / 21)  # a space and ten times two bytes
+
+
+def test_a_tie_goes_to_the_first() -> None:
+    assert _record("truthfulqa_mc1", Item(0, "0", "Q", ("a", "b"), 0), [-2.0, -2.0]).correct is True
+
+
+def test_mc2_is_the_mass_of_the_true_answers() -> None:
+    item = Item(0, "0", "Q", ("a", "b", "c"), 0, (1, 0, 1))
+    values = [math.log(0.5), math.log(0.3), math.log(0.2)]
+    assert _record("truthfulqa_mc2", item, values).value == pytest.approx(0.7)
+    # the old harness took all choices before the first false one
+    assert _record("truthfulqa_mc2", item, values, "leaderboard-2023-10").value == pytest.approx(0.5)
+
+
+def test_mc2_survives_very_long_answers() -> None:
+    item = Item(0, "0", "Q", ("a", "b"), 0, (1, 0))
+    assert _record("truthfulqa_mc2", item, [-2000.0, -2001.0]).value == pytest.approx(1 / (1 + math.exp(-1)))
+
+
+def test_the_standard_error_is_the_closed_form() -> None:
+    item = Item(0, "0", "Q", ("a", "b"), 0)
+    records = [_record("arc_easy", item, [-1.0, -2.0])] * 3 + [_record("arc_easy", item, [-2.0, -1.0])]
+    acc, acc_norm = figures(records)
+    assert acc == Figure("arc_easy", "acc", 0.75, pytest.approx(0.25), 4, 2.0)  # type: ignore[arg-type]
+    assert acc_norm.metric == "acc_norm"
+    assert figures(records[:1])[0].stderr is None

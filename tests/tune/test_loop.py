@@ -1,0 +1,138 @@
+"""The step loop on a tiny model: what must be equal is equal, what must be refused is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from carrara.data.dataset import Dataset, prepare_dataset
+from carrara.data.rendering import render_split
+from carrara.errors import Refusal
+from carrara.models import Model, model_of_run
+from carrara.models.load import load_model
+from carrara.progress import Silent
+from carrara.recipe import PrepareRecipe, Recipe, TuneRecipe
+from carrara.tune.distributed import World
+from carrara.tune.loop import Training, mean_loss, train
+from carrara.tune.methods import attach, trainable
+from carrara.tune.optimizer import Optimizer, learning_rate_at
+from carrara.tune.run import tune_model
+from carrara.workspace import Workspace
+from tests.tiny import write_pairs
+
+PLAIN = PrepareRecipe(render="plain", test=0.1, validation=0.1)
+
+
+@pytest.fixture
+def dataset(workspace: Workspace, tmp_path: Path) -> Dataset:
+    return prepare_dataset(workspace, str(write_pairs(tmp_path / "pairs.jsonl", 60)), PLAIN, Silent())
+
+
+def _training(model: Model, dataset: Dataset, recipe: TuneRecipe, folder: Path) -> Training:
+    loaded = load_model(model, "float32")
+    rows = render_split(dataset, "train", loaded.tokenizer, loaded.context)
+    torch.manual_seed(recipe.seed)
+    network = attach(loaded, recipe)
+    optimizer = Optimizer(trainable(network), loaded.dtype, recipe)
+    return Training(network, optimizer, rows, [], recipe, loaded.device, World(0, 1), folder)
+
+
+def _weights(training: Training) -> dict[str, torch.Tensor]:
+    return training.optimizer.masters
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_accumulation_is_exact_at_unequal_lengths(
+    method: Any, tiny_model: Model, dataset: Dataset, tmp_path: Path
+) -> None:
+    """One pass of the whole batch equals one row at a time: the loss is over the batch's supervised tokens."""
+    recipe = TuneRecipe(method=method, batch_size=8, learning_rate=1e-3)
+    whole = _training(tiny_model, dataset, recipe.model_copy(update={"micro_batch_tokens": 10**6}), tmp_path / "a")
+    single = _training(tiny_model, dataset, recipe.model_copy(update={"micro_batch_tokens": 1}), tmp_path / "b")
+    first, second = train(whole, Silent()), train(single, Silent())
+    losses = [(a["loss"], b["loss"]) for a, b in zip(first.curve, second.curve, strict=True)]
+    assert max(abs(a - b) for a, b in losses) < 1e-5
+    difference = max((_weights(whole)[n] - _weights(single)[n]).abs().max().item() for n in _weights(whole))
+    assert difference < 1e-4
+
+
+def test_the_loss_is_the_models_own_on_supervised_tokens(tiny_model: Model, dataset: Dataset, tmp_path: Path) -> None:
+    training = _training(tiny_model, dataset, TuneRecipe(), tmp_path)
+    rows = training.rows[:7]
+    nats = 0.0
+    with torch.inference_mode():
+        for row in rows:
+            logits = training.network.eval()(input_ids=torch.tensor([row.ids])).logits[0].double().log_softmax(-1)
+            nats -= sum(float(logits[i - 1, t]) for i, t in enumerate(row.ids) if row.supervised[i])
+    expected = nats / sum(row.supervised_count for row in rows)
+    assert mean_loss(training.network, rows, 200, training.device) == pytest.approx(expected, abs=1e-5)
+
+
+def test_only_the_adapter_learns(tiny_model: Model, dataset: Dataset, tmp_path: Path) -> None:
+    training = _training(tiny_model, dataset, TuneRecipe(rank=2), tmp_path)
+    names = list(training.optimizer.parameters)
+    assert all("lora_" in name for name in names)
+    assert len(names) == 2 * 7 * 2  # A and B of seven projections in two layers
+    before = {name: p.clone() for name, p in training.network.named_parameters() if name not in names}
+    train(training, Silent())
+    after = dict(training.network.named_parameters())
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(torch.any(_weights(training)[name] != 0) for name in names)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_a_run_learns_and_loads(method: Any, workspace: Workspace, tiny_model: Model, dataset: Dataset) -> None:
+    recipe = Recipe(tune=TuneRecipe(method=method, epochs=6, learning_rate=3e-3, batch_size=8))
+    run = tune_model(workspace, tiny_model, dataset, recipe, Silent())
+    losses = [point["loss"] for point in run.curve]
+    assert losses[-1] < 0.7 * losses[0]
+    assert "validation_loss" in run.curve[-1]
+    loaded = load_model(model_of_run(run.artefact, workspace), "float32")
+    rows = render_split(dataset, "validation", loaded.tokenizer, loaded.context)
+    # saved and loaded again, the model has the loss that training last measured
+    assert mean_loss(loaded.network, rows, 4096, loaded.device) == pytest.approx(
+        run.curve[-1]["validation_loss"], abs=2e-2
+    )
+    again = tune_model(workspace, tiny_model, dataset, recipe, Silent())
+    assert again.artefact.created == run.artefact.created
+
+
+def test_an_adapter_is_a_plain_peft_adapter(workspace: Workspace, tiny_model: Model, dataset: Dataset) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    run = tune_model(workspace, tiny_model, dataset, Recipe(tune=TuneRecipe(learning_rate=1e-2)), Silent())
+    base = AutoModelForCausalLM.from_pretrained(tiny_model.path)
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.inference_mode():
+        plain = base(ids).logits.clone()
+        theirs = PeftModel.from_pretrained(base, run.artefact.path)(ids).logits
+        ours = load_model(model_of_run(run.artefact, workspace), "float32").network(ids).logits
+    assert torch.equal(theirs, ours)
+    assert not torch.allclose(theirs, plain, atol=1e-3)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tiny_model: Model, dataset: Dataset, tmp_path: Path) -> None:
+    training = _training(tiny_model, dataset, TuneRecipe(method="full", batch_size=4), tmp_path)
+    next(iter(training.optimizer.parameters.values())).data.fill_(float("nan"))
+    with pytest.raises(Refusal, match=r"loss of step 1 is nan.*rows \d"):
+        train(training, Silent())
+
+
+def test_an_adapter_cannot_be_tuned_on(workspace: Workspace, tiny_model: Model, dataset: Dataset) -> None:
+    with pytest.raises(Refusal, match="is an adapter"):
+        tune_model(workspace, replace(tiny_model, adapter=Path("x")), dataset, Recipe(), Silent())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [("linear", [0.5, 1.0, 1.0, 0.5]), ("cosine", [0.5, 1.0, 1.0, 0.5]), ("constant", [0.5, 1.0, 1.0, 1.0])],
+)
+def test_schedules(schedule: Any, expected: Sequence[float]) -> None:
+    recipe = TuneRecipe(schedule=schedule, learning_rate=1.0, warmup=0.02)
+    assert [learning_rate_at(step, 100, recipe) for step in (0, 1, 2, 51)] == pytest.approx(expected)
