@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: env demo test lint clean
+.PHONY: env demo test lint peers clean
 
 env: .venv/ready
 
@@ -23,6 +23,12 @@ lint: env
 
 test: lint
 	$(BIN)/python -m pytest
+
+# The programs that benchmarks/ measures Carrara beside.
+peers:
+	$(PYTHON) -m venv benchmarks/peers/.venv
+	benchmarks/peers/.venv/bin/python -m pip install --quiet -c constraints.txt torch
+	benchmarks/peers/.venv/bin/python -m pip install --quiet -c constraints.txt -r benchmarks/peers/requirements.txt
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

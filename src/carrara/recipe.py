@@ -21,7 +21,7 @@ Count = Annotated[int, Field(gt=0)]
 class Section(BaseModel):
     """A part of a recipe; keys that it does not know are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PrepareRecipe(Section):
@@ -115,7 +115,7 @@ def read_recipe(path: Path) -> Recipe:
         raise Refusal(f"the recipe {path} cannot be read ({error.strerror}); give the path of a YAML file.") from error
     except UnicodeDecodeError as error:
         raise Refusal(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError for a date or number that is none
         raise Refusal(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise Refusal(f"{path} holds no recipe: a mapping with keys such as model, data and tune is expected.")

@@ -74,6 +74,6 @@ def test_an_exported_dataset_is_taken_by_another_workspace(workspace: Workspace,
 def test_a_file_of_bad_rows_leaves_nothing(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text("[]\n{}\n")
-    with pytest.raises(Refusal, match="no row of .* can be used.*row 1"):
+    with pytest.raises(Refusal, match=r"no row of .* can be used.*row 1"):
         prepare_dataset(workspace, str(path), RECIPE, Silent())
     assert workspace.list("dataset") == []

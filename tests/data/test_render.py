@@ -34,7 +34,7 @@ def _learned(tokenizer: PreTrainedTokenizerBase, row: Rendered) -> str:
 def test_chat_learns_the_answer_and_its_end(tokenizer: PreTrainedTokenizerBase) -> None:
     row = render_example(tokenizer, _pair("Hi", "Hello you"), "chat", 256)
     assert _learned(tokenizer, row) == "Hello you<|im_end|>"
-    text = str(tokenizer.decode(row.ids))
+    text = str(tokenizer.decode(list(row.ids)))
     assert text == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello you<|im_end|>"
 
 
@@ -46,7 +46,7 @@ def test_every_assistant_turn_is_learned_and_nothing_between(tokenizer: PreTrain
 
 def test_plain_joins_prompt_and_completion(tokenizer: PreTrainedTokenizerBase) -> None:
     row = render_example(tokenizer, _pair("Q:", " A"), "plain", 256)
-    assert str(tokenizer.decode(row.ids)) == "Q: A<|im_end|>"
+    assert str(tokenizer.decode(list(row.ids))) == "Q: A<|im_end|>"
     assert _learned(tokenizer, row) == " A<|im_end|>"
 
 

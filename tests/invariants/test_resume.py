@@ -20,7 +20,7 @@ RECIPE = """
 model: {model}
 data: {data}
 prepare: {{render: plain, test: 0.1, validation: 0.1}}
-tune: {{method: {method}, rank: 4, dropout: 0.05, epochs: 6, batch_size: 4, learning_rate: 0.003, checkpoint_minutes: 0}}
+tune: {{method: {method}, rank: 4, dropout: 0.05, epochs: 6, batch_size: 4, checkpoint_minutes: 0}}
 """
 
 

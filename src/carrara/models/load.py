@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,8 @@ from carrara.models.model import Model
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
+
+_EMBEDDINGS = ("embed_tokens.weight", "lm_head.weight")
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,18 @@ def load_model(model: Model, dtype: str = "auto", adapter: bool = True) -> Loade
     precision = choose_dtype(dtype)
     device = choose_device()
     try:
-        network: Any = AutoModelForCausalLM.from_pretrained(
-            model.path, dtype=precision, local_files_only=True, trust_remote_code=False, attn_implementation="sdpa"
+        network, report = AutoModelForCausalLM.from_pretrained(
+            model.path,
+            dtype=precision,
+            local_files_only=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            output_loading_info=True,
         )
     except (ValueError, OSError, RuntimeError, KeyError) as error:
         raise Refusal(f"{model.path} cannot be loaded as a causal language model: {_short(error)}") from error
+    _check_weights(report, model.path)
     if adapter and model.adapter:
         network = _with_adapter(network, model.path, model.adapter)
     network.to(device).eval()
@@ -54,6 +65,16 @@ def load_model(model: Model, dtype: str = "auto", adapter: bool = True) -> Loade
         parameter.data = parameter.data.to(precision)
         parameter.requires_grad_(False)
     return Loaded(model, network, load_tokenizer(model), device, precision)
+
+
+def _check_weights(report: Mapping[str, Any], path: Path) -> None:
+    """Refuse a model whose files lack weights, which would otherwise be filled with random numbers."""
+    missing = sorted(report["missing_keys"])
+    mismatched = sorted(key[0] if isinstance(key, tuple) else key for key in report["mismatched_keys"])
+    for keys, what in ((missing, "lacks the weights"), (mismatched, "holds another size than its config.json of")):
+        if keys:
+            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+            raise Refusal(f"{path} {what} {keys[0]}{more}; fetch the model again.")
 
 
 def context_of(model: Model) -> int:
@@ -73,12 +94,22 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
 
 
 def _with_adapter(network: Any, base: Path, adapter: Path) -> Any:
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
 
     try:
-        return PeftModel.from_pretrained(network, adapter, local_files_only=True)
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below
+            adapted = PeftModel.from_pretrained(network, adapter, local_files_only=True)
+    except (ValueError, OSError, RuntimeError, KeyError, TypeError) as error:
         raise Refusal(f"the adapter {adapter} does not fit {base}: {_short(error)}") from error
+    with safe_open(adapter / "adapter_model.safetensors", framework="numpy") as file:
+        stored = set(file.keys())
+    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    surplus = {key for key in stored - expected if not key.endswith(_EMBEDDINGS)}  # PEFT puts whole embeddings in
+    if wrong := sorted((expected - stored) | surplus):
+        raise Refusal(f"the adapter {adapter} does not fit {base}: {wrong[0]} is in only one of them.")
+    return adapted
 
 
 def _short(error: Exception) -> str:

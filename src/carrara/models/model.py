@@ -65,10 +65,10 @@ def _foreign_adapter(workspace: Workspace, reference: Reference, progress: Progr
     digest = digest_of_adapter(folder)
     try:
         base_name = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (ValueError, KeyError) as error:
+        base_text = base_name if Path(base_name).exists() else f"hub:{base_name}"
+    except (ValueError, KeyError, TypeError) as error:
         raise Refusal(
             f"{folder / 'adapter_config.json'} does not name its base model; add base_model_name_or_path."
         ) from error
-    base_text = base_name if Path(base_name).exists() else f"hub:{base_name}"
     base = import_model(workspace, parse_reference(base_text), progress)
     return Model(reference.text, base.path, base.digest, folder, digest, base)

@@ -14,8 +14,9 @@ from carrara.models.catalogue import CatalogueModel, read_catalogue
 
 Scheme = Literal["folder", "gguf", "hub", "pypi", "run", "adapter"]
 
-_HUB = re.compile(r"^[\w.-]+/[\w.-]+$")
-_PACKAGE = re.compile(r"^([A-Za-z0-9][\w.-]*)==([\w.+!-]+)$")
+_NAME = r"(?!.*(?:--|\.\.))\w(?:[\w.-]{0,94}\w)?"
+_HUB = re.compile(rf"{_NAME}/{_NAME}", re.ASCII)
+_PACKAGE = re.compile(r"([A-Za-z0-9][\w.-]*)==([\w.+!-]+)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,11 @@ def parse_reference(text: str) -> Reference:
     """Parse a reference; raises Refusal for what is no model, with the nearest name that is."""
     if text.startswith("hub:"):
         target, _, revision = text[4:].partition("@")
-        if not _HUB.match(target):
+        if not _HUB.fullmatch(target):
             raise Refusal(f"'{text}' is no hub reference; write hub:org/name or hub:org/name@revision.")
         return Reference("hub", text, target, revision or "main")
     if text.startswith("pypi:"):
-        match = _PACKAGE.match(text[5:])
+        match = _PACKAGE.fullmatch(text[5:])
         if not match:
             raise Refusal(f"'{text}' is no package reference; write pypi:package==version.")
         return Reference("pypi", text, match[1], match[2])
@@ -51,7 +52,14 @@ def parse_reference(text: str) -> Reference:
 
 
 def _parse_path(text: str) -> Reference:
-    path = Path(text).expanduser()
+    try:
+        return _local(text, Path(text).expanduser())
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, a folder closed to us, the home of nobody
+        reason = error.strerror if isinstance(error, OSError) else "it is no path"
+        raise Refusal(f"'{text}' cannot be looked at ({reason}); give a model folder or a .gguf file.") from error
+
+
+def _local(text: str, path: Path) -> Reference:
     if path.is_dir():
         if (path / "adapter_config.json").is_file():
             return Reference("adapter", text, str(path.resolve()), path=path.resolve())
@@ -69,6 +77,6 @@ def _suggestion(text: str) -> str:
     near = difflib.get_close_matches(text.lower(), read_catalogue(), n=1, cutoff=0.6)
     if near:
         return f" (did you mean '{near[0]}'?); `carrara models list` shows it."
-    if _HUB.match(text):
+    if _HUB.fullmatch(text):
         return f"; for a model on the hub write hub:{text}."
     return "; `carrara models list` shows the known ones."

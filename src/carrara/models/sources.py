@@ -122,7 +122,14 @@ def _from_folder(workspace: Workspace, reference: Reference, folder: Path, progr
 def _from_hub(workspace: Workspace, reference: Reference, progress: Progress) -> Artefact:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    no_answer = HfHubHTTPError.__bases__[0]  # of the HTTP client that the library uses, which changes between versions
 
     where = f"hub:{reference.target}@{reference.version}"
     if known := workspace.index.alias(where):
@@ -145,7 +152,9 @@ def _from_hub(workspace: Workspace, reference: Reference, progress: Progress) ->
         artefact = _make(workspace, reference, {"hub": reference.target, "commit": info.sha}, fill, progress)
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise Refusal(f"{where} does not exist or is not open to you; check the name or log in to the hub.") from error
-    except (HfHubHTTPError, ConnectionError, OSError) as error:
+    except HFValidationError as error:
+        raise Refusal(f"{where} is no name that the hub allows; write hub:org/name or hub:org/name@revision.") from error
+    except (no_answer, OSError) as error:
         raise Refusal(
             f"{where} cannot be fetched (no connection to the hub: {_first_line(error)}); "
             "check the network, or give a local folder."
@@ -203,6 +212,8 @@ def _strip_code(config: Path) -> None:
         content = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
         raise Refusal(f"{config} is no valid JSON ({error}); fetch the model again.") from error
+    if not isinstance(content, dict):
+        raise Refusal(f"{config} holds no JSON object; fetch the model again.")
     if "auto_map" in content:
         del content["auto_map"]
         config.write_text(json.dumps(content, indent=2), encoding="utf-8")

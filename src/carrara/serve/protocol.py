@@ -14,10 +14,19 @@ from carrara.serve.engine import ChatRequest, FinishReason
 _SHOWN = 100  # characters of a client's text that an error repeats
 
 # Fields of the protocol that don't change the answer, whatever they hold.
-_IGNORED = frozenset({
-    "metadata", "parallel_tool_calls", "prediction", "prompt_cache_key", "prompt_cache_options",
-    "prompt_cache_retention", "safety_identifier", "service_tier", "user",
-})
+_IGNORED = frozenset(
+    {
+        "metadata",
+        "parallel_tool_calls",
+        "prediction",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "service_tier",
+        "user",
+    }
+)
 # Fields that would change the answer, and the values (beside null) with which they ask for what is done anyway.
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "audio": (),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Answer until SIGTERM or Ctrl-C, which arrives as KeyboardInterrupt after a graceful stop.
+    """Answer until SIGTERM or Ctrl-C, which is raised as KeyboardInterrupt after a graceful stop; in the main thread.
 
     Answers under way get a few seconds to finish. Nothing is logged but failures, and no request's content.
     """
@@ -75,5 +76,12 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
         lifespan="off",
         timeout_graceful_shutdown=_GRACE,
     )
-    with listener:
-        uvicorn.Server(config).run(sockets=[listener])
+    interrupts: list[int] = []  # uvicorn stops gracefully at Ctrl-C, then hands it to whoever handled it before
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        with listener:
+            uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts:
+        raise KeyboardInterrupt

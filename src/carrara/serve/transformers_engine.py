@@ -23,11 +23,30 @@ DEFAULT_MAX_TOKENS = 1024
 
 _FIRST_ADAPTER = "default"  # the name under which load_model loads an adapter
 # What may differ between adapters that live on one network; anything else could touch the base's own weights.
-_SHAREABLE_SETTINGS = frozenset({
-    "peft_type", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "peft_version", "inference_mode",
-    "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "rank_pattern", "alpha_pattern",
-    "layers_to_transform", "layers_pattern", "fan_in_fan_out", "use_rslora", "use_dora", "init_lora_weights",
-})
+_SHAREABLE_SETTINGS = frozenset(
+    {
+        "peft_type",
+        "task_type",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "revision",
+        "peft_version",
+        "inference_mode",
+        "r",
+        "lora_alpha",
+        "lora_dropout",
+        "target_modules",
+        "exclude_modules",
+        "rank_pattern",
+        "alpha_pattern",
+        "layers_to_transform",
+        "layers_pattern",
+        "fan_in_fan_out",
+        "use_rslora",
+        "use_dora",
+        "init_lora_weights",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -160,9 +179,9 @@ def _ends(loaded: Loaded) -> frozenset[int]:
     The template's is what a fine-tune teaches; a base model's settings often name another.
     """
     configured = loaded.network.generation_config.eos_token_id
-    ends: set[Any] = {loaded.tokenizer.eos_token_id}
-    ends.update(configured if isinstance(configured, list) else [configured])
+    ends: list[Any] = [loaded.tokenizer.eos_token_id]
+    ends += configured if isinstance(configured, list) else [configured]
     example = Example((Message("user", "Hello"), Message("assistant", "Hello")), (1,), 0)
     with suppress(Refusal):  # a template without an end of turn: what is configured must do
-        ends.add(render_example(loaded.tokenizer, example, "chat", loaded.context).ids[-1])
+        ends.append(render_example(loaded.tokenizer, example, "chat", loaded.context).ids[-1])
     return frozenset(end for end in ends if isinstance(end, int))
