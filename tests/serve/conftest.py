@@ -12,7 +12,7 @@ from carrara.serve.transformers_engine import TransformersEngine, load_engine
 from .tiny import make_adapter, make_base
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def one_thread() -> Iterator[None]:
     """Such small matrices are slower on several threads."""
     before = torch.get_num_threads()

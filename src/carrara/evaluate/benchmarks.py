@@ -169,11 +169,15 @@ def _from_hub(workspace: Workspace, name: str, progress: Progress) -> Artefact |
     repository, file, convert = _HUB[name]
 
     def build(draft: Draft) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         progress.say(f"fetching {file} of {repository} from the hub")
         fetched = _fetch_from_hub(repository, file, draft.path / "fetched")
-        rows = [convert(row) for row in pq.read_table(fetched).to_pylist()]
+        try:
+            rows = [convert(row) for row in pq.read_table(fetched).to_pylist()]
+        except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
+            raise Refusal(f"{file} of {repository} is not in the form expected ({type(error).__name__}).") from error
         target = draft.path / Path(name).name
         if target.suffix == ".json":
             target.write_text(json.dumps(rows, ensure_ascii=False), encoding="utf-8")
@@ -187,11 +191,14 @@ def _from_hub(workspace: Workspace, name: str, progress: Progress) -> Artefact |
 
 def _fetch_from_hub(repository: str, file: str, folder: Path) -> Path:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import HfApi, hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    try:
-        endpoint = os.environ.get("HF_ENDPOINT")
-        return Path(hf_hub_download(repository, file, repo_type="dataset", local_dir=folder, endpoint=endpoint))
-    except (HfHubHTTPError, OSError) as error:  # also when there is no connection
+    no_answer = HfHubHTTPError.__bases__[0]  # of the HTTP client that the library uses, which changes between versions
+    endpoint = os.environ.get("HF_ENDPOINT")
+    try:  # asked first: without a connection this fails at once, where a download goes on trying
+        commit = HfApi(endpoint=endpoint).dataset_info(repository, revision="main").sha
+        return Path(hf_hub_download(repository, file, repo_type="dataset", revision=commit, local_dir=folder,
+                                    endpoint=endpoint))  # fmt: skip
+    except (no_answer, OSError) as error:
         raise Refusal(f"{file} of {repository} cannot be fetched from the hub ({type(error).__name__}).") from error

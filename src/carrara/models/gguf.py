@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from carrara.errors import Refusal
 from carrara.models.gguf_tokenizer import write_tokenizer
+from carrara.workspace import is_full_disk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +71,8 @@ def convert_gguf(path: Path, target: Path) -> None:
     except KeyError as error:
         raise Refusal(f"{path} lacks {error}, which a llama model has; fetch the file again.") from error
     except Exception as error:  # NumPy, the reader and the tokenizer's builder raise what they like on damaged bytes
+        if is_full_disk(error):
+            raise
         raise Refusal(f"{path} is a damaged or truncated GGUF file; fetch it again. ({error})") from error
 
 

@@ -55,7 +55,9 @@ def load_model(model: Model, dtype: str = "auto", adapter: bool = True) -> Loade
             ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
         )
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # transformers raises what it likes on files that are no model
         raise Refusal(f"{model.path} cannot be loaded as a causal language model: {_short(error)}") from error
     _check_weights(report, model.path)
     if adapter and model.adapter:
@@ -89,7 +91,7 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
 
     try:
         return AutoTokenizer.from_pretrained(model.path, local_files_only=True, trust_remote_code=False)
-    except (ValueError, OSError, KeyError) as error:
+    except Exception as error:  # bare ones among them
         raise Refusal(f"{model.path}: the tokenizer cannot be loaded: {_short(error)}") from error
 
 

@@ -66,7 +66,7 @@ def _foreign_adapter(workspace: Workspace, reference: Reference, progress: Progr
     try:
         base_name = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
         base_text = base_name if Path(base_name).exists() else f"hub:{base_name}"
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise Refusal(
             f"{folder / 'adapter_config.json'} does not name its base model; add base_model_name_or_path."
         ) from error

