@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from carrara.data.dataset import Dataset, prepare_dataset
 from carrara.errors import Refusal
@@ -12,10 +11,8 @@ from carrara.models import Model, model_of_run, resolve_model
 from carrara.progress import Progress
 from carrara.recipe import Recipe
 from carrara.tune.run import Run, tune_model
-from carrara.verdict.stage import Comparison, compare_scores
+from carrara.verdict.stage import MARGIN, Comparison, compare_scores
 from carrara.workspace import Workspace
-
-_MARGIN = 1.5  # points, where no rule of the gate names another
 
 
 @dataclass(frozen=True)
@@ -45,45 +42,10 @@ def walk(workspace: Workspace, recipe: Recipe, progress: Progress) -> Way:
     base = _evaluate(workspace, model, dataset, recipe, progress)
     tuned = _evaluate(workspace, model_of_run(run.artefact, workspace), dataset, recipe, progress)
     progress.say("5/5 compare   item by item: is the difference real, and what did it cost elsewhere?")
-    margin = max((rule.margin for rule in recipe.gate), default=_MARGIN)
-    comparison = compare_scores(
-        workspace, base.path, tuned.path, margin, recipe.gate, progress, run.artefact, _details(recipe, dataset, run)
-    )
+    comparison = compare_scores(workspace, base.path, tuned.path, MARGIN, recipe.gate, progress)
     return Way(recipe, model, dataset, run, base, tuned, comparison)
 
 
 def _evaluate(workspace: Workspace, model: Model, dataset: Dataset, recipe: Recipe, progress: Progress) -> Evaluation:
     near = dataset if recipe.evaluate.skip_near_copies else None
     return evaluate_model(workspace, model, recipe.evaluate, progress, heldout=dataset, not_near=near)
-
-
-def _details(recipe: Recipe, dataset: Dataset, run: Run) -> dict[str, dict[str, Any]]:
-    ledger, summary = run.ledger, run.artefact.summary
-    data = dataset.artefact.summary
-    rows = data["rows"]
-    return {
-        "What it took": {
-            "Tokens trained on": f"{ledger.tokens:,}, of which {ledger.supervised_tokens:,} were learned",
-            "Time": f"{ledger.seconds:.0f} s ({ledger.tokens_per_second:,.0f} tokens/s)",
-            "Peak memory": f"{ledger.peak_memory_mb:,.0f} MB",
-            "Energy": f"{ledger.energy_wh:.2f} Wh ({ledger.energy_kind})",
-            "Cost": f"{ledger.money(recipe.cost):.4f} {recipe.cost.currency} "
-            f"(at {recipe.cost.per_hour} per hour and {recipe.cost.per_kwh} per kWh)",
-            "Parameters trained": f"{summary['trainable']:,}",
-        },
-        "Data": {
-            "Source": data["source"],
-            "Rows": f"{rows['read']} read, {rows['kept']} kept, {rows['quarantined']} in quarantine",
-            "Splits": ", ".join(f"{count} {split}" for split, count in data["splits"].items()),
-        },
-        "Recipe": _recipe_rows(recipe),
-    }
-
-
-def _recipe_rows(recipe: Recipe) -> dict[str, Any]:
-    tune = {
-        **recipe.tune.model_dump(),
-        "learning_rate": recipe.tune.effective_learning_rate,
-        "alpha": recipe.tune.effective_alpha,
-    }
-    return {"model": recipe.model, **{f"tune.{key}": value for key, value in tune.items() if value is not None}}

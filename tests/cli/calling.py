@@ -47,6 +47,7 @@ class Result:
 def call(workspace: Path, *arguments: str | Path, env: dict[str, str] | None = None) -> Result:
     """Run `carrara` with a workspace, from the folder that holds the workspace."""
     out, err = io.StringIO(), io.StringIO()
+    code: Any = None
     settings = {"CARRARA_WORKSPACE": str(workspace), "CARRARA_BENCHMARKS": "", **(env or {})}
     with (
         mock.patch.dict(os.environ, settings),

@@ -4,79 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.cli.calling import Result, call, listed, write_questions
+from tests.cli.calling import call, listed, write_questions
+from tests.cli.ground import Ground
 from tests.conftest import Command
 from tests.models.packages import index_environment, write_wheel
 from tests.models.tiny_gguf import make_network, write_gguf
-from tests.tiny import write_pairs, write_tiny_model
 
 ROW = '{"prompt": "p", "completion": "c"}\n'
-
-
-@dataclass(frozen=True)
-class Ground:
-    """A workspace that already holds a model, a dataset and scores, and the folder that the commands run in."""
-
-    workspace: Path
-    model: Path
-    scores: str
-    made: set[str]
-
-    @property
-    def folder(self) -> Path:
-        return self.workspace.parent
-
-    def write(self, name: str, content: str | bytes) -> Path:
-        path = self.folder / name
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    def recipe(self, **fields: Any) -> Path:
-        return self.write("recipe.yaml", yaml.safe_dump({"model": str(self.model), "data": "pairs.jsonl", **fields}))
-
-    def refusal(self, *arguments: str | Path, env: dict[str, str] | None = None) -> str:
-        """The sentence with which a command is refused, after which everything still lists."""
-        result = call(self.workspace, *arguments, env=env)
-        assert result.code == 2
-        assert result.out == ""
-        assert listed(self.workspace) >= self.made
-        return result.sentence
-
-
-@pytest.fixture(scope="module")
-def made(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    return _make_ground(tmp_path_factory.mktemp("bad") / "workspace", tiny_folder)
-
-
-@pytest.fixture
-def ground(made: Ground) -> Iterator[Ground]:
-    """The same workspace for all; what a test writes beside it is removed."""
-    before = set(made.folder.iterdir())
-    yield made
-    for path in set(made.folder.iterdir()) - before:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _make_ground(workspace: Path, model: Path) -> Ground:
-    folder = workspace.parent
-    write_pairs(folder / "pairs.jsonl")
-    write_questions(folder / "benchmarks", 4)
-    assert call(workspace, "prepare", "pairs.jsonl", "--model", model).code == 0
-    told = call(workspace, "evaluate", model, "--tasks", "arc_easy", "--benchmarks", "benchmarks", "--json").json
-    return Ground(workspace, model, told["scores"], listed(workspace))
 
 
 # ---- files of rows ----
@@ -89,7 +29,7 @@ def _make_ground(workspace: Path, model: Path) -> Ground:
         ("folder", "rows.jsonl is a folder; give a JSONL file"),
         (b"", "rows.jsonl is empty; give"),
         (b"\n \n", "holds only blank lines"),
-        (ROW.encode() + b'{"prompt": "caf\xe9", "completion": "c"}\n', "is not UTF-8 text (after row 1: byte 0xe9)"),
+        (ROW.encode() + b'{"prompt": "caf\xe9", "completion": "c"}\n', "is not UTF-8 text (row 2: byte 0xe9)"),
         (b'[1, 2]\n"text"\n3\nnull\n', "no row of rows.jsonl can be used; the first reason: rows.jsonl, row 1"),
         (b"PK\x03\x04 no text \x00\xff", "is not UTF-8 text"),
         (b'{"prompt": "p"\n', "row 1: is no JSON"),
@@ -119,7 +59,7 @@ def test_a_file_that_holds_no_rows(ground: Ground, verb: str, content: bytes | s
         (["-o", "benchmarks"], "benchmarks exists and is no dataset"),
         (["-o", "pairs.jsonl/inside"], "pairs.jsonl"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_options_of_prepare_that_cannot_be(ground: Ground, options: list[str], words: str) -> None:
     before = (ground.folder / "pairs.jsonl").read_bytes()
@@ -137,7 +77,10 @@ def test_options_of_prepare_that_cannot_be(ground: Ground, options: list[str], w
         ({"modell": "x"}, "unknown key 'modell' (known here: model, data, prepare, tune, evaluate, gate, cost)"),
         ({"tune": {"epoch": 1}}, "unknown key 'tune.epoch' (known here: method, rank,"),
         ({"evaluate": {"task": "x"}}, "unknown key 'evaluate.task' (known here: tasks, protocol,"),
-        ({"gate": [{"task": "x", "needs": 1}]}, "unknown key 'gate.0.needs' (known here: task, metric, require, margin"),
+        (
+            {"gate": [{"task": "x", "needs": 1}]},
+            "unknown key 'gate.0.needs' (known here: task, metric, require, margin",
+        ),
         ({"cost": {"euro": 1}}, "unknown key 'cost.euro' (known here: per_hour,"),
         ({"tune": {"epochs": "many"}}, "key 'tune.epochs'"),
         ({"tune": {"epochs": -1}}, "key 'tune.epochs'"),
@@ -227,6 +170,14 @@ def test_a_model_that_does_not_exist(ground: Ground, verb: str) -> None:
     assert "did you mean 'smollm2-135m-instruct'" in sentence
 
 
+def test_a_port_in_use(ground: Ground) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert port in ground.refusal("serve", ground.model, "--port", port, "--key", "a key of some length")
+
+
 def test_a_file_of_another_kind_is_no_model(ground: Ground) -> None:
     assert "pairs.jsonl is a file but no .gguf" in ground.refusal("models", "pull", "pairs.jsonl")
     assert "holds no model" in ground.refusal("models", "pull", "benchmarks")
@@ -277,7 +228,7 @@ def test_no_network_for_the_hub_and_for_benchmarks(ground: Ground) -> None:
         (["--shots", "-1"], "key 'evaluate.shots'"),
         (["--data", "no.jsonl"], "no.jsonl does not exist"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_options_of_evaluate_that_cannot_be(ground: Ground, options: list[str], words: str) -> None:
     given = {"--tasks": "arc_easy", "--benchmarks": "benchmarks"} | dict(zip(options[::2], options[1::2], strict=True))
@@ -353,6 +304,7 @@ def test_a_workspace_that_cannot_be_written(ground: Ground, place: str) -> None:
 
 
 def test_a_damaged_index(ground: Ground) -> None:
+    before = listed(ground.workspace)
     other = Path(shutil.copytree(ground.workspace, ground.folder / "other"))
     for path in other.glob("index.sqlite*"):
         path.unlink()
@@ -360,14 +312,17 @@ def test_a_damaged_index(ground: Ground) -> None:
     sentence = ground.refusal("runs", "--workspace", other)
     assert "index.sqlite cannot be used" in sentence
     (other / "index.sqlite").unlink()
-    assert listed(other) == ground.made
+    assert listed(other) == before
 
 
-def test_a_damaged_artefact(ground: Ground) -> None:
+def test_a_damaged_artefact_hides_no_other(ground: Ground) -> None:
+    before = listed(ground.workspace)
     other = Path(shutil.copytree(ground.workspace, ground.folder / "other"))
     (record,) = (other / "artefacts" / "dataset").glob("*/artefact.json")
     record.write_text("{", encoding="utf-8")
-    sentence = ground.refusal("runs", "--workspace", other)
+    damaged = f"dataset/{record.parent.name}"
+    assert listed(other) == before - {damaged}
+    sentence = ground.refusal("tune", ground.recipe(data=damaged), "--workspace", other)
     assert str(record.parent) in sentence
     assert "remove the folder" in sentence
 
@@ -377,83 +332,3 @@ def test_the_installed_command_says_the_same(carrara: Command) -> None:
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == "carrara: the data file missing.jsonl does not exist; give the path of a JSONL file.\n"
-
-
-# ---- no disk space ----
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB in memory."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(place)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=False)
-
-
-def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(
-    small_disk: Path, tiny_folder: Path, tmp_path: Path
-) -> None:
-    ground = _make_ground(small_disk / "workspace", tiny_folder)
-    write_pairs(ground.folder / "more.jsonl", 300)
-    other = write_tiny_model(tmp_path / "other", seed=3)
-    gguf = write_gguf(tmp_path / "m.gguf", make_network())
-    recipe = ground.recipe(tune={"rank": 4, "dtype": "float32"})
-    commands: dict[str, tuple[int, list[Any]]] = {  # bytes that are left, and a command that needs more
-        "prepare": (75_000, ["prepare", "more.jsonl", "--model", ground.model]),
-        "pull": (75_000, ["models", "pull", other]),
-        "gguf": (75_000, ["models", "pull", gguf]),
-        "full": (120_000, ["tune", recipe, "--method", "full"]),
-        "compare": (0, ["compare", ground.scores, ground.scores]),
-    }
-    for left, arguments in commands.values():
-        filler = ground.folder / "filler"
-        filler.touch()
-        filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - left))
-        result = call(ground.workspace, *arguments)
-        filler.unlink()
-        assert result.code == 2, result
-        assert "make room" in result.sentence
-        assert listed(ground.workspace) >= ground.made
-        assert call(ground.workspace, *arguments).code == 0
-
-
-# ---- Ctrl-C ----
-
-
-def _interrupt(arguments: list[str], folder: Path, ready: Callable[[str], bool]) -> Result:
-    """Run a command and press Ctrl-C once a line of its stderr says that it is at work."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "carrara", *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stderr is not None
-    said = ""
-    while line := process.stderr.readline():
-        said += line
-        if ready(line):
-            break
-    time.sleep(0.7)  # into the steps
-    process.send_signal(signal.SIGINT)
-    out, rest = process.communicate(timeout=60)
-    return Result(process.returncode, out, said + rest)
-
-
-def test_ctrl_c_says_how_to_go_on_and_loses_nothing(ground: Ground) -> None:
-    recipe = ground.recipe(tune={"epochs": 4000, "dtype": "float32", "checkpoint_minutes": 0})
-    arguments = ["tune", str(recipe), "--json", "--workspace", str(ground.workspace)]
-    result = _interrupt(arguments, ground.folder, lambda line: "learning rate" in line)
-    assert result.code == 130
-    assert result.out == ""
-    assert result.sentence == "stopped; run the same command again to go on where it was"
-    assert listed(ground.workspace) == ground.made
-    assert list((ground.workspace / "work" / "run").glob("*/checkpoints/*"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ class Ground:
 
 
 @pytest.fixture(scope="module")
-def ground(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def ground(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ground:
     """The whole way, verb by verb."""
     folder = tmp_path_factory.mktemp("contract")
     workspace, questions = folder / "workspace", write_questions(folder / "benchmarks")
@@ -55,7 +54,7 @@ def ground(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     before = call(workspace, "evaluate", tiny_folder, *options, "--data", "dataset")
     after = call(workspace, "evaluate", tuned["lora"].json["run"], *options)
     compared = call(workspace, "compare", before.json["scores"], after.json["scores"], "--json")
-    yield Ground(workspace, tiny_folder, questions, prepared, tuned, before, after, compared)
+    return Ground(workspace, tiny_folder, questions, prepared, tuned, before, after, compared)
 
 
 def test_prepare_tells_rows_splits_and_tokens(ground: Ground) -> None:
@@ -91,7 +90,9 @@ def test_evaluate_tells_the_scores_and_each_metric(ground: Ground, which: str) -
     told = getattr(ground, which).json
     assert {"scores", "tasks"} <= set(told)
     figures = {(figure["task"], figure["metric"]): figure for figure in told["tasks"]}
-    assert {("arc_easy", "acc"), ("arc_easy", "acc_norm"), ("heldout", "loss"), ("heldout", "perplexity")} <= set(figures)
+    assert {("arc_easy", "acc"), ("arc_easy", "acc_norm"), ("heldout", "loss"), ("heldout", "perplexity")} <= set(
+        figures
+    )
     for figure in figures.values():
         assert {"task", "metric", "value", "stderr", "n", "seconds"} <= set(figure)
     assert figures["arc_easy", "acc"]["n"] == 12
@@ -117,7 +118,15 @@ def test_the_per_item_file_has_a_row_for_each_question(ground: Ground) -> None:
 def test_evaluate_takes_a_limit_shots_a_protocol_and_a_dtype(ground: Ground) -> None:
     options = ["--limit", "5", "--shots", "0", "--protocol", "leaderboard-2023-10", "--dtype", "float32"]
     told = call(
-        ground.workspace, "evaluate", ground.model, "--tasks", "arc_easy", "--benchmarks", ground.questions, *options, "--json"
+        ground.workspace,
+        "evaluate",
+        ground.model,
+        "--tasks",
+        "arc_easy",
+        "--benchmarks",
+        ground.questions,
+        *options,
+        "--json",
     ).json
     assert pq.read_table(told["scores"]).num_rows == 5
 

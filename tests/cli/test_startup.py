@@ -25,7 +25,8 @@ except SystemExit as leaving:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["--help"], ["tune", "--help"], ["serve", "--help"], ["models", "list"], ["models", "show", "llama-2-7b"]]
+    "arguments",
+    [[], ["--help"], ["tune", "--help"], ["serve", "--help"], ["models", "list"], ["models", "show", "llama-2-7b"]],
 )
 def test_what_needs_no_model_loads_no_heavy_library(arguments: list[str]) -> None:
     result = subprocess.run(

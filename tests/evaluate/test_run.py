@@ -12,9 +12,10 @@ from carrara.errors import Refusal
 from carrara.evaluate import run as evaluate_run
 from carrara.evaluate.run import evaluate_model
 from carrara.evaluate.scores import read_scores
-from carrara.models import Model, resolve_model
+from carrara.models import Model, model_of_run, resolve_model
 from carrara.progress import Silent
-from carrara.recipe import EvaluateRecipe, PrepareRecipe
+from carrara.recipe import EvaluateRecipe, PrepareRecipe, Recipe, TuneRecipe
+from carrara.tune.run import tune_model
 from carrara.workspace import Workspace
 from tests.tiny import write_pairs, write_tiny_model
 
@@ -99,12 +100,13 @@ def test_other_weights_at_the_same_place_are_another_model(workspace: Workspace,
 
 def test_what_cannot_be_had_is_said_and_the_rest_goes_on(workspace: Workspace, tiny_model: Model, folder: Path) -> None:
     evaluation = evaluate_model(
-        workspace, tiny_model, _recipe(folder, "arc_easy", "hellaswag", "heldout", "nonsense", limit=4), Silent()
+        workspace, tiny_model, _recipe(folder, "arc_easy", "hellaswag", "heldout", limit=4), Silent()
     )
     assert evaluation.scores.tasks() == ["arc_easy"]
     assert "hellaswag_val.jsonl; put the file there" in evaluation.missing["hellaswag"]
     assert "--data" in evaluation.missing["heldout"]
-    assert "known are" in evaluation.missing["nonsense"]
+    with pytest.raises(Refusal, match="no task 'nonsense'; known are"):
+        evaluate_model(workspace, tiny_model, _recipe(folder, "arc_easy", "nonsense"), Silent())
     with pytest.raises(Refusal, match="nothing can be evaluated"):
         evaluate_model(workspace, tiny_model, _recipe(folder, "hellaswag"), Silent())
 
@@ -137,3 +139,45 @@ def test_near_copies_of_training_rows_are_not_asked(
     evaluation = evaluate_model(workspace, tiny_model, _recipe(folder, limit=20), Silent(), not_near=dataset)
     assert [record.item for record in evaluation.scores.records] == list(range(10, 30))
     assert evaluation.scores.receipt["tasks"]["arc_easy"]["near_copies_skipped"] == 10
+
+
+def test_a_task_named_twice_is_scored_once(workspace: Workspace, tiny_model: Model, folder: Path) -> None:
+    evaluation = evaluate_model(workspace, tiny_model, _recipe(folder, "arc_easy", "arc_easy", limit=5), Silent())
+    assert len(evaluation.scores.records) == 5
+
+
+def test_the_rendering_of_held_out_rows_is_part_of_the_scores(
+    workspace: Workspace, tiny_model: Model, tmp_path: Path
+) -> None:
+    path = write_pairs(tmp_path / "p.jsonl", 60)
+    found = []
+    for render in ("chat", "plain"):
+        recipe = PrepareRecipe.model_validate({"test": 0.3, "render": render})
+        dataset = prepare_dataset(workspace, str(path), recipe, Silent())
+        scored = evaluate_model(workspace, tiny_model, EvaluateRecipe(tasks=("heldout",)), Silent(), heldout=dataset)
+        found.append((scored.artefact.id, scored.figures[0].value))
+    assert found[0][0] != found[1][0]
+    assert found[0][1] != found[1][1]
+
+
+def test_numbers_that_are_none_are_refused(workspace: Workspace, folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    place = write_tiny_model(tmp_path / "broken")
+    weights = load_file(place / "model.safetensors")
+    weights["model.norm.weight"][:] = float("nan")
+    save_file(weights, place / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(Refusal, match=r"arc_easy, item 0: .* is no number"):
+        evaluate_model(workspace, resolve_model(workspace, str(place), Silent()), _recipe(folder, limit=3), Silent())
+
+
+def test_rows_that_a_run_learned_are_not_held_out(workspace: Workspace, tiny_model: Model, tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "p.jsonl", 60)
+    learned = prepare_dataset(workspace, str(path), PrepareRecipe(test=0.1), Silent())
+    other = prepare_dataset(workspace, str(path), PrepareRecipe(test=0.5), Silent())
+    run = tune_model(workspace, tiny_model, learned, Recipe(tune=TuneRecipe(epochs=0.1)), Silent())
+    model = model_of_run(run.artefact, workspace)
+    recipe = EvaluateRecipe(tasks=("heldout",))
+    assert evaluate_model(workspace, model, recipe, Silent(), heldout=learned).figures
+    with pytest.raises(Refusal, match="were trained on by run/"):
+        evaluate_model(workspace, model, recipe, Silent(), heldout=other)

@@ -13,8 +13,11 @@ from carrara.evaluate import scorer
 from carrara.evaluate.protocol import PROTOCOLS, build_context, order_and_draw
 from carrara.evaluate.scorer import row_of_text, rows_of_question, score_rows
 from carrara.evaluate.tasks import BENCHMARKS
-from carrara.models import Model
+from carrara.models import Model, resolve_model
 from carrara.models.load import Loaded, load_model
+from carrara.progress import Silent
+from carrara.workspace import Workspace
+from tests.tiny import write_tiny_tokenizer
 
 
 def _alone(loaded: Loaded, context: list[int], answer: list[int]) -> float:
@@ -53,6 +56,30 @@ def test_a_context_that_is_too_long_is_cut_for_each_answer(tiny_model: Model) ->
     assert found == pytest.approx([_alone(loaded, context, answer) for answer in answers], abs=1e-3)
     with pytest.raises(ValueError, match="longer than"):
         rows_of_question([1], [[2] * 300], loaded.context)
+
+
+def test_a_sliding_window_is_kept(tmp_path: Path, workspace: Workspace) -> None:
+    """A row beyond the window is scored without branches, since a tree mask would show more than the model sees."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    size = write_tiny_tokenizer(tmp_path)
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=size, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=128, sliding_window=8,
+    )  # fmt: skip
+    network = MistralForCausalLM(config)
+    for parameter in network.parameters():
+        parameter.data *= 4
+    network.save_pretrained(tmp_path)
+    loaded = load_model(resolve_model(workspace, str(tmp_path), Silent()), "float32")
+    assert loaded.window == 8
+    context, answers = list(range(10, 40)), [[50, 51, 52], [60, 61]]
+    short = list(range(10, 13))
+    for asked in (context, short):
+        rows = rows_of_question(asked, answers, loaded.context, loaded.window)
+        found = [value for sums in score_rows(loaded, rows) for value in sums]
+        assert found == pytest.approx([_alone(loaded, asked, answer) for answer in answers], abs=1e-3)
 
 
 @pytest.mark.parametrize("tokens", [1, 100, 10_000])

@@ -56,7 +56,7 @@ def test_the_configuration_is_that_of_the_model(tmp_path: Path) -> None:
     assert (config["num_key_value_heads"], config["head_dim"], config["tie_word_embeddings"]) == (2, 8, True)
     assert (config["bos_token_id"], config["eos_token_id"], config["pad_token_id"]) == (1, 2, 2)
     linear = {"llama.rope.scaling.type": "linear", "llama.rope.scaling.factor": 4.0}
-    folder = _convert(write_gguf(tmp_path / "linear.gguf", make_network(), **linear))
+    folder = _convert(write_gguf(tmp_path / "linear.gguf", make_network(), changes=linear))
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     assert config["rope_parameters"] == {"rope_type": "linear", "rope_theta": 5000.0, "factor": 4.0}
 
@@ -83,13 +83,13 @@ def test_the_tokenizer_splits_marks_and_renders_as_the_file_says(tmp_path: Path)
     ],
 )
 def test_each_known_pre_tokenizer_splits_its_own_way(tmp_path: Path, pre: str | None, pieces: list[str]) -> None:
-    path = write_gguf(tmp_path / "m.gguf", make_network(), **{"tokenizer.ggml.pre": pre})
+    path = write_gguf(tmp_path / "m.gguf", make_network(), changes={"tokenizer.ggml.pre": pre})
     assert AutoTokenizer.from_pretrained(_convert(path)).tokenize("a12 \n\nb") == pieces
 
 
 def test_a_beginning_of_text_is_added_where_the_file_asks_for_it(tmp_path: Path) -> None:
     for wanted in (True, False):
-        path = write_gguf(tmp_path / f"{wanted}.gguf", make_network(), **{"tokenizer.ggml.add_bos_token": wanted})
+        path = write_gguf(tmp_path / f"{wanted}.gguf", make_network(), changes={"tokenizer.ggml.add_bos_token": wanted})
         ids = AutoTokenizer.from_pretrained(_convert(path))("ab").input_ids
         assert (ids[0] == 1) is wanted
         assert len(ids) == 2 + wanted
@@ -109,7 +109,7 @@ def test_a_sentencepiece_vocabulary_is_read(tmp_path: Path) -> None:
     }
     network = make_network()
     network.resize_token_embeddings(len(tokens))
-    tokenizer = AutoTokenizer.from_pretrained(_convert(write_gguf(tmp_path / "m.gguf", network, **changes)))
+    tokenizer = AutoTokenizer.from_pretrained(_convert(write_gguf(tmp_path / "m.gguf", network, changes=changes)))
     assert tokenizer.convert_ids_to_tokens(tokenizer("ab a").input_ids) == ["<s>", "▁", "ab", "▁a"]
     assert tokenizer.convert_ids_to_tokens(tokenizer("é").input_ids)[-2:] == ["<0xC3>", "<0xA9>"]
     assert tokenizer.decode(tokenizer("ab a é").input_ids, skip_special_tokens=True) == "ab a é"
@@ -180,7 +180,7 @@ def test_a_damaged_header_is_refused(tmp_path: Path, place: int, value: bytes, w
     ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
 )
 def test_what_cannot_be_read_exactly_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
-    assert words in _refusal(write_gguf(tmp_path / "m.gguf", make_network(), **changes))
+    assert words in _refusal(write_gguf(tmp_path / "m.gguf", make_network(), changes=changes))
 
 
 def test_no_damaged_byte_makes_a_traceback(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def _adapter(base: Path, target: Path, layers: int = 2, width: int = 32, **lora:
     torch.manual_seed(0)
     options = {"r": 2, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False, **lora}
     network = get_peft_model(LlamaForCausalLM(LlamaConfig(**fields)), LoraConfig(task_type="CAUSAL_LM", **options))
-    network.save_pretrained(target, save_embedding_layers=False)
+    network.save_pretrained(str(target), save_embedding_layers=False)
     _change(target / "adapter_config.json", base_model_name_or_path=str(base))
     return target
 

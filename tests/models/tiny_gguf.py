@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +60,12 @@ def make_network(tied: bool = True, seed: int = 0) -> Any:
     return network
 
 
-def write_gguf(path: Path, network: Any, kind: str = "F32", **changes: Any) -> Path:
+def write_gguf(path: Path, network: Any, kind: str = "F32", changes: Mapping[str, Any] | None = None) -> Path:
     """Write `network` with its matrices stored as `kind`. `changes` replace metadata; a value None leaves it away.
 
     `architecture`, `tensors` (more tensors by name) and `without` (a tensor's name) change other things.
     """
-    config = network.config
+    config, changes = network.config, dict(changes or {})
     writer = GGUFWriter(path, changes.pop("architecture", "llama"))
     more, without = changes.pop("tensors", {}), changes.pop("without", None)
     metadata: dict[str, Any] = {

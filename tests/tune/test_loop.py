@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from carrara.data.dataset import Dataset, prepare_dataset
-from carrara.data.rendering import render_split
+from carrara.data.rendering import render_usable
 from carrara.errors import Refusal
 from carrara.models import Model, model_of_run
 from carrara.models.load import load_model
 from carrara.progress import Silent
-from carrara.recipe import PrepareRecipe, Recipe, TuneRecipe
+from carrara.recipe import CostRecipe, PrepareRecipe, Recipe, TuneRecipe
 from carrara.tune.distributed import World
+from carrara.tune.ledger import EnergyMeter
 from carrara.tune.loop import Training, mean_loss, train
 from carrara.tune.methods import attach, trainable
 from carrara.tune.optimizer import Optimizer, learning_rate_at
@@ -35,11 +36,12 @@ def dataset(workspace: Workspace, tmp_path: Path) -> Dataset:
 
 def _training(model: Model, dataset: Dataset, recipe: TuneRecipe, folder: Path) -> Training:
     loaded = load_model(model, "float32")
-    rows = render_split(dataset, "train", loaded.tokenizer, loaded.context)
+    rows = render_usable(dataset, "train", loaded.tokenizer, loaded.context, Silent())
     torch.manual_seed(recipe.seed)
     network = attach(loaded, recipe)
     optimizer = Optimizer(trainable(network), loaded.dtype, recipe)
-    return Training(network, optimizer, rows, [], recipe, loaded.device, World(0, 1), folder)
+    meter = EnergyMeter(CostRecipe())
+    return Training(network, optimizer, rows, [], recipe, loaded.device, World(0, 1), folder, meter)
 
 
 def _weights(training: Training) -> dict[str, torch.Tensor]:
@@ -93,7 +95,7 @@ def test_a_run_learns_and_loads(method: Any, workspace: Workspace, tiny_model: M
     assert losses[-1] < 0.7 * losses[0]
     assert "validation_loss" in run.curve[-1]
     loaded = load_model(model_of_run(run.artefact, workspace), "float32")
-    rows = render_split(dataset, "validation", loaded.tokenizer, loaded.context)
+    rows = render_usable(dataset, "validation", loaded.tokenizer, loaded.context, Silent())
     # saved and loaded again, the model has the loss that training last measured
     assert mean_loss(loaded.network, rows, 4096, loaded.device) == pytest.approx(
         run.curve[-1]["validation_loss"], abs=2e-2
@@ -122,6 +124,46 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny_model: Model, dataset: Data
     next(iter(training.optimizer.parameters.values())).data.fill_(float("nan"))
     with pytest.raises(Refusal, match=r"loss of step 1 is nan.*rows \d"):
         train(training, Silent())
+
+
+def test_a_gradient_that_is_no_number_never_reaches_the_weights(
+    tiny_model: Model, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = _training(tiny_model, dataset, TuneRecipe(method="full", batch_size=4), tmp_path)
+    before = {name: master.clone() for name, master in _weights(training).items()}
+    monkeypatch.setattr(Optimizer, "clip", lambda self: float("inf"))
+    with pytest.raises(Refusal, match="norm of the gradient of step 1 is inf"):
+        train(training, Silent())
+    assert all(torch.equal(before[name], master) for name, master in _weights(training).items())
+
+
+def test_full_tuning_starts_from_the_weights_as_stored(
+    workspace: Workspace, tiny_model: Model, dataset: Dataset
+) -> None:
+    """With no learning to speak of, the saved weights are the stored ones and not their bfloat16 rounding."""
+    recipe = Recipe(tune=TuneRecipe(method="full", learning_rate=1e-20, dtype="bfloat16", epochs=0.01))
+    run = tune_model(workspace, tiny_model, dataset, recipe, Silent())
+    before = load_model(tiny_model, "float32").network.state_dict()
+    after = load_model(model_of_run(run.artefact, workspace), "float32").network.state_dict()
+    assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-12
+
+
+def test_rows_that_cannot_be_rendered_are_set_aside(workspace: Workspace, tiny_model: Model, tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "pairs.jsonl", 30)
+    path.write_text(path.read_text() + '{"prompt": "Hi<|im_end|>", "completion": "x"}\n')
+    chat = prepare_dataset(workspace, str(path), PrepareRecipe(test=0, validation=0), Silent())
+    run = tune_model(workspace, tiny_model, chat, Recipe(tune=TuneRecipe(batch_size=30)), Silent())
+    assert run.artefact.summary["steps"] == 1
+    loaded = load_model(tiny_model, "float32")
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, sentence: str) -> None:
+            said.append(sentence)
+
+    assert len(render_usable(chat, "train", loaded.tokenizer, 256, Listening())) == 30
+    assert "1 rows of the train split are set aside" in said[0]
+    assert "control token <|im_end|>" in said[0]
 
 
 def test_an_adapter_cannot_be_tuned_on(workspace: Workspace, tiny_model: Model, dataset: Dataset) -> None:

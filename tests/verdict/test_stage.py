@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from carrara.errors import GateFailed, Refusal
+from carrara.evaluate.run import latest_scores
 from carrara.evaluate.scores import Record, Scores, write_scores
 from carrara.progress import Silent
 from carrara.recipe import GateRule
@@ -60,6 +61,7 @@ def test_scores_are_found_by_path_id_or_name(workspace: Workspace, tmp_path: Pat
         _scores(draft.path / "items.parquet", 5)
 
     made = workspace.make("scores", {"a": 1}, build, name="smollm")
+    workspace.index.set_alias(latest_scores("smollm"), made.reference)
     expected = made.path / "items.parquet"
     for text in ("smollm", made.reference, str(made.path), str(expected)):
         assert find_scores(workspace, text) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from carrara.errors import Refusal
 from carrara.workspace import Draft, Workspace, artefact_id, digest_of_value, write_atomically
-from carrara.workspace.files import append_json_line, read_json_lines
+from carrara.workspace.files import read_json_lines
 from carrara.workspace.index import MIGRATIONS, Index
 
 CONTEXT = multiprocessing.get_context("spawn")
@@ -125,7 +126,8 @@ def test_every_old_index_migrates(tmp_path: Path) -> None:
 
 def _make_slowly(root: Path, log: Path) -> None:
     def build(draft: Draft) -> None:
-        append_json_line(log, {"pid": os.getpid()})
+        with log.open("a") as file:
+            file.write(f'{{"pid": {os.getpid()}}}\n')
         time.sleep(0.5)
         _write(draft)
 
@@ -185,11 +187,9 @@ def test_writing_is_atomic(tmp_path: Path) -> None:
 
 def test_a_torn_line_is_cut_off(tmp_path: Path) -> None:
     path = tmp_path / "lines"
-    append_json_line(path, {"n": 1})
-    path.write_text(path.read_text() + '{"n": 2, "torn')
+    path.write_text('{"n": 1}\n{"n": 2, "torn')
     assert read_json_lines(path) == [{"n": 1}]
-    append_json_line(path, {"n": 3})
-    assert read_json_lines(path) == [{"n": 1}, {"n": 3}]
+    assert path.read_text() == '{"n": 1}\n'
 
 
 JSON = st.recursive(
@@ -203,3 +203,27 @@ def test_names_depend_on_content_and_not_on_order(made_by: dict[str, Any]) -> No
     assert artefact_id("run", made_by) == artefact_id("run", backwards) != artefact_id("scores", made_by)
     if all(c < "\ud800" or c > "\udfff" for c in json.dumps(made_by, ensure_ascii=False)):
         assert len(digest_of_value(made_by)) == 64
+
+
+def test_an_adopted_record_writes_nothing_outside(workspace: Workspace, tmp_path: Path) -> None:
+    made = workspace.make("dataset", {"a": 1}, _write, name="one")
+    foreign = tmp_path / "elsewhere" / "deep"
+    shutil.copytree(made.path, foreign)
+    record = json.loads((foreign / "artefact.json").read_text())
+    (foreign.parent / "escaped").write_text("content")
+    record["files"]["../escaped"] = record["files"]["file.txt"]
+    (foreign / "artefact.json").write_text(json.dumps(record))
+    with pytest.raises(Refusal, match="not inside it"):
+        workspace.adopt(foreign)
+
+
+def test_an_adopted_record_does_not_take_another_ones_place(workspace: Workspace, tmp_path: Path) -> None:
+    made = workspace.make("dataset", {"a": 1}, _write, name="one")
+    foreign = tmp_path / "elsewhere"
+    shutil.copytree(made.path, foreign)
+    adopted = workspace.adopt(foreign)
+    assert (adopted.id == made.id, adopted.digest == made.digest) == (False, True)
+    assert workspace.adopt(made.path) == made
+    (foreign / "file.txt").write_text("changed")
+    with pytest.raises(Refusal, match="was changed"):
+        workspace.adopt(foreign)

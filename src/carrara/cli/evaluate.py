@@ -28,6 +28,7 @@ def evaluate_command(
 ) -> None:
     """Score a model item by item; run again after a kill, it goes on where it was."""
     from carrara.data.dataset import Dataset, prepare_dataset
+    from carrara.errors import Refusal
     from carrara.evaluate.run import evaluate_model
     from carrara.models import resolve_model
     from carrara.recipe import EvaluateRecipe, PrepareRecipe, make_recipe
@@ -49,8 +50,10 @@ def evaluate_command(
     dataset: Dataset | None = None
     if data:
         dataset = prepare_dataset(store, data, PrepareRecipe(), progress)
-    elif "heldout" in names and "dataset" in resolved.source.inputs:
+    elif "dataset" in resolved.source.inputs:
         dataset = Dataset(store.get(resolved.source.inputs["dataset"]))
+    if skip_near_copies and dataset is None:
+        raise Refusal("--skip-near-copies needs the training rows; name their dataset with --data.")
     near = dataset if skip_near_copies else None
     evaluation = evaluate_model(store, resolved, recipe, progress, heldout=dataset, not_near=near)
     if json:

@@ -48,12 +48,12 @@ def prepare_command(
     progress = make_progress()
     store = open_workspace(workspace)
     dataset = prepare_dataset(store, file, recipe, progress)
+    if output:
+        export_dataset(dataset, output)
     prepare_for_heavy_work()
     chosen = resolve_model(store, model or DEFAULT_MODEL, progress)
     tokenizer = load_tokenizer(chosen)
-    counts = count_dataset_tokens(dataset, tokenizer, context_of(chosen))
-    if output:
-        export_dataset(dataset, output)
+    counts = count_dataset_tokens(dataset, tokenizer, context_of(chosen), progress)
     if json:
         print_json(_result(dataset, counts, output))
         return
@@ -94,14 +94,14 @@ def _show(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, count: int, long
     from rich.console import Console
     from rich.text import Text
 
-    from carrara.data.render import render_example
-    from carrara.data.rendering import token_spans
+    from carrara.data.render import Rendered
+    from carrara.data.rendering import render_split, token_spans
 
     console = Console(highlight=False)
     brackets = not console.is_terminal
     console.print(Text.assemble(("learned", _STYLES["learned"]), "  context  ", ("special", _STYLES["special"])))
-    for example in dataset.examples("train")[:count]:
-        row = render_example(tokenizer, example, dataset.render, longest)
+    rows = [row for row in render_split(dataset, "train", tokenizer, longest) if isinstance(row, Rendered)]
+    for row in rows[:count]:
         text = Text()
         for kind, words in token_spans(tokenizer, row):
             text.append(f"[[{words}]]" if brackets and kind == "learned" else words, style=_STYLES[kind])

@@ -14,11 +14,12 @@ from carrara.data.read import BadRow, read_rows
 from carrara.errors import Refusal
 from carrara.progress import Progress
 from carrara.recipe import PrepareRecipe
-from carrara.workspace import RECORD, Artefact, Draft, Workspace
+from carrara.workspace import RECORD, Artefact, Draft, Workspace, user_path
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 QUARANTINE = "quarantine.jsonl"
+FORMAT = 1  # raised when the same file would give other examples
 _SHOWN = 5
 
 
@@ -30,7 +31,7 @@ class Dataset:
 
     @property
     def render(self) -> Literal["chat", "plain"]:
-        return self.artefact.made_by["prepare"]["render"]
+        return self.artefact.summary["render"]
 
     def examples(self, split: Split) -> list[Example]:
         """The examples of a split, in the order of the source."""
@@ -44,14 +45,15 @@ def prepare_dataset(workspace: Workspace, source: str, recipe: PrepareRecipe, pr
     Bad rows go to `quarantine.jsonl` with number, field and reason. Raises Refusal if nothing is left.
     """
     if existing := _existing(workspace, source):
+        _require_same_options(existing, source, recipe)
         return existing
-    path = Path(source).expanduser()
+    path = user_path(source)
     if recipe.validation + recipe.test >= 1:
         raise Refusal("prepare.validation and prepare.test leave nothing to train on; their sum must be below 1.")
     for row in read_rows(path):  # raises for an unreadable file before anything is made
         del row
         break
-    made_by = {"file": workspace.digest(path), "prepare": recipe.model_dump()}
+    made_by = {"format": FORMAT, "file": workspace.digest(path), "prepare": recipe.model_dump()}
 
     def build(draft: Draft) -> None:
         progress.say(f"preparing {path}")
@@ -64,7 +66,10 @@ def prepare_dataset(workspace: Workspace, source: str, recipe: PrepareRecipe, pr
         if not counts["train"]:
             raise Refusal(_nothing_left(path, bad, kept))
         draft.summary.update(
-            rows={"read": kept + len(bad), "kept": kept, "quarantined": len(bad)}, splits=counts, source=path.name
+            rows={"read": kept + len(bad), "kept": kept, "quarantined": len(bad)},
+            splits=counts,
+            source=path.name,
+            **recipe.model_dump(),
         )
 
     return Dataset(workspace.make("dataset", made_by, build, name=path.name, on_wait=progress.say))
@@ -81,6 +86,7 @@ def split_of(example: Example, recipe: PrepareRecipe) -> Split:
 
 def export_dataset(dataset: Dataset, target: Path) -> None:
     """Copy a dataset's folder to `target`, whole or not at all; only an older dataset is replaced."""
+    target = target.absolute()
     is_dataset = _recorded_kind(target) == "dataset"
     if target.exists() and not is_dataset and (not target.is_dir() or any(target.iterdir())):
         raise Refusal(f"{target} exists and is no dataset; choose another place for -o.")
@@ -103,14 +109,22 @@ def _recorded_kind(folder: Path) -> str | None:
 
 
 def _existing(workspace: Workspace, source: str) -> Dataset | None:
-    if source.startswith("dataset/"):
+    folder = user_path(source)
+    if source.startswith("dataset/") and not folder.exists():
         return Dataset(workspace.get(source))
-    folder = Path(source).expanduser()
     if not (folder / RECORD).is_file():
         return None
     if _recorded_kind(folder) != "dataset":
         raise Refusal(f"{source} is no prepared dataset; give a data file or what `carrara prepare -o` wrote.")
     return Dataset(workspace.adopt(folder))
+
+
+def _require_same_options(dataset: Dataset, source: str, recipe: PrepareRecipe) -> None:
+    """Refuse options that a prepared dataset can no longer follow."""
+    for key, value in recipe.model_dump().items():
+        made_with = dataset.artefact.summary.get(key)
+        if value not in (made_with, PrepareRecipe.model_fields[key].default):
+            raise Refusal(f"{source} was prepared with {key} {made_with}, not {value}; prepare the rows anew.")
 
 
 def _write_splits(path: Path, recipe: PrepareRecipe, folder: Path) -> tuple[dict[Split, int], list[BadRow]]:

@@ -41,16 +41,16 @@ def read_rows(path: Path) -> Iterator[Example | BadRow]:
     Raises Refusal if the file cannot be read, is empty or is not UTF-8.
     """
     _check_readable(path)
-    line = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            for line, text in enumerate(file, start=1):
-                if text.strip():
-                    yield _read_row(line, text.rstrip("\r\n"))
-    except UnicodeDecodeError as error:
-        raise Refusal(
-            f"{path} is not UTF-8 text (after row {line}: byte {error.object[error.start]:#04x}); save it as UTF-8."
-        ) from error
+    with path.open("rb") as file:
+        for line, raw in enumerate(file, start=1):
+            try:
+                text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise Refusal(
+                    f"{path} is not UTF-8 text (row {line}: byte {raw[error.start]:#04x}); save it as UTF-8."
+                ) from error
+            if text.strip():
+                yield _read_row(line, text.rstrip("\r\n"))
 
 
 def _check_readable(path: Path) -> None:

@@ -72,6 +72,12 @@ def context_and_continuation(
     return context_ids, whole[len(context_ids) :]
 
 
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The texts that become control tokens wherever they stand: named special ones and those merely marked so."""
+    marked = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return list(dict.fromkeys([*tokenizer.all_special_tokens, *marked]))
+
+
 def end_of_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """The end-of-sequence token's text; raises Refusal if the tokenizer has none."""
     if not isinstance(tokenizer.eos_token, str):
@@ -121,7 +127,7 @@ def _answer(tokenizer: PreTrainedTokenizerBase, rendered: str, content: str, row
     if start < 0:
         raise Refusal(f"row {row}: the model's chat template changes the answer's text; use render: plain.")
     rest = start + len(content.strip())
-    ends = [(place, token) for token in tokenizer.all_special_tokens if (place := rendered.find(token, rest)) >= 0]
+    ends = [(place, token) for token in control_tokens(tokenizer) if (place := rendered.find(token, rest)) >= 0]
     if not ends:
         raise Refusal(
             f"row {row}: the model's chat template writes no end-of-turn token after an answer, "
@@ -136,6 +142,9 @@ def _template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], a
 
     if not tokenizer.chat_template:
         raise Refusal("the model has no chat template; use render: plain, or an instruct model.")
+    for message in messages:
+        if forged := [token for token in control_tokens(tokenizer) if token in message.content]:
+            raise Refusal(f"a message holds the control token {forged[0]}, which could forge a turn; remove it.")
     turns = [{"role": m.role, "content": m.content} for m in messages]
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer)
@@ -147,10 +156,13 @@ def _template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], a
 
 def _fit(ids: list[int], mask: list[bool], example: Example, max_length: int) -> Rendered:
     cut = max(0, len(ids) - max_length)
-    first_answer = mask.index(True)
-    if cut >= first_answer and cut:
+    kept = mask[cut:]
+    if cut and mask[cut] and mask[cut - 1]:  # the rest of an answer whose beginning is gone is not learned
+        rest = kept.index(False) if False in kept else len(kept)
+        kept[:rest] = [False] * rest
+    if cut and not (any(kept) and not kept[0]):
         raise Refusal(
             f"row {example.row} has {len(ids)} tokens and its answers do not fit into {max_length}; "
             "shorten the row or raise tune.max_length."
         )
-    return Rendered(tuple(ids[cut:]), tuple(mask[cut:]), example.row, example.id, cut)
+    return Rendered(tuple(ids[cut:]), tuple(kept), example.row, example.id, cut)

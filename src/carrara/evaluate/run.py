@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from carrara.data.dataset import Dataset
-from carrara.data.render import context_and_continuation
+from carrara.data.render import Rendered, context_and_continuation
 from carrara.data.rendering import render_split
 from carrara.errors import Refusal
 from carrara.evaluate.benchmarks import BenchmarkFile, find_benchmark
@@ -26,13 +26,14 @@ from carrara.evaluate.tasks import BENCHMARKS, HELDOUT
 from carrara.models import Model
 from carrara.models.forward import check_head
 from carrara.models.load import Loaded, load_model
-from carrara.models.machine import choose_dtype, prepare_for_heavy_work
+from carrara.models.machine import choose_device, choose_dtype, prepare_for_heavy_work
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
 from carrara.workspace import Artefact, Draft, Workspace, write_atomically
 from carrara.workspace.files import read_json_lines
 
-FORMAT = 1  # raised when the same inputs would give other scores
+FORMAT = 2  # raised when the same inputs would give other scores
+ITEMS = "items.parquet"
 _CHUNK = 64  # items that are scored and kept together
 
 
@@ -45,7 +46,7 @@ class Evaluation:
 
     @property
     def path(self) -> Path:
-        return self.artefact.path / "items.parquet"
+        return self.artefact.path / ITEMS
 
     @property
     def scores(self) -> Scores:
@@ -80,11 +81,14 @@ def evaluate_model(
     """
     prepare_for_heavy_work()
     protocol = find_protocol(recipe.protocol)
+    names = tuple(dict.fromkeys(recipe.tasks))
+    _require_known(names)
+    _require_unlearned(workspace, model, heldout if HELDOUT in names else None)
     dtype = str(choose_dtype(recipe.dtype)).removeprefix("torch.")
     training = TrainingTexts(_training_texts(not_near)) if not_near else None
     ready: list[_Questions] = []
     missing: dict[str, str] = {}
-    for name in recipe.tasks:
+    for name in names:
         try:
             if name == HELDOUT:
                 _require_heldout(heldout)
@@ -93,7 +97,7 @@ def evaluate_model(
         except Refusal as refusal:
             missing[name] = str(refusal)
             progress.say(f"{name} is left out: {refusal}")
-    asked = [name for name in recipe.tasks if name not in missing]
+    asked = [name for name in names if name not in missing]
     if not asked:
         raise Refusal(f"nothing can be evaluated; {next(iter(missing.values()), 'name at least one task')}")
     receipt = {
@@ -102,8 +106,11 @@ def evaluate_model(
         "model_name": model.name,
         "protocol": asdict(protocol),
         "dtype": dtype,
+        "device": choose_device().type,
         "tasks": {questions.task.name: questions.receipt for questions in ready},
-        "heldout": heldout.artefact.digest if heldout and HELDOUT in asked else None,
+        "heldout": {"dataset": heldout.artefact.digest, "render": heldout.render}
+        if heldout and HELDOUT in asked
+        else None,
         "skipped_near_copies_of": not_near.artefact.digest if not_near else None,
     }
     made_by = {key: value for key, value in receipt.items() if key != "model_name"} | {"order": asked}
@@ -119,7 +126,7 @@ def evaluate_model(
             )
             records += _score_task(loaded, name, rows, draft.path, progress)
         scores = Scores(records, receipt)
-        write_scores(draft.path / "items.parquet", scores)
+        write_scores(draft.path / ITEMS, scores)
         for path in draft.path.glob("*.jsonl"):
             path.unlink()
         draft.summary.update(
@@ -130,12 +137,39 @@ def evaluate_model(
     artefact = workspace.make(
         "scores", made_by, build, name=model.name, inputs=inputs, resumable=True, on_wait=progress.say
     )
+    for name in {model.name, model.source.reference}:
+        workspace.index.set_alias(latest_scores(name), artefact.reference)
     return Evaluation(artefact, missing)
+
+
+def latest_scores(name: str) -> str:
+    """The alias of the scores that a model of this name was last given, made anew or found."""
+    return f"latest scores of {name}"
 
 
 def _training_texts(dataset: Dataset) -> Iterator[str]:
     for example in dataset.examples("train"):
         yield from (message.content for message in example.messages if message.role == "user")
+
+
+def _require_known(names: Sequence[str]) -> None:
+    known = [*BENCHMARKS, HELDOUT]
+    if unknown := [name for name in names if name not in known]:
+        raise Refusal(f"there is no task '{unknown[0]}'; known are {', '.join(known)}.")
+
+
+def _require_unlearned(workspace: Workspace, model: Model, heldout: Dataset | None) -> None:
+    """Refuse held-out rows that the run being evaluated was trained on."""
+    learned_from = model.source.inputs.get("dataset") if model.source.kind == "run" else None
+    if heldout is None or learned_from is None:
+        return
+    learned = {example.id for example in Dataset(workspace.get(learned_from)).examples("train")}
+    seen = sum(example.id in learned for example in heldout.examples("test"))
+    if seen:
+        raise Refusal(
+            f"{seen} of the held-out rows were trained on by {model.name}; evaluate it on the dataset it was "
+            f"tuned with ({learned_from}), or prepare this one with the same seed and shares."
+        )
 
 
 def _require_heldout(heldout: Dataset | None) -> None:
@@ -156,9 +190,7 @@ def _questions(
     training: TrainingTexts | None,
     progress: Progress,
 ) -> _Questions:
-    task = BENCHMARKS.get(name)
-    if task is None:
-        raise Refusal(f"there is no task '{name}'; known are {', '.join([*BENCHMARKS, HELDOUT])}.")
+    task = BENCHMARKS[name]
     shots = shots_for(task, protocol, recipe.shots)
     file = find_benchmark(workspace, task.file, recipe.benchmarks, progress)
     items = _read(task, file, task.read)
@@ -169,6 +201,8 @@ def _questions(
             raise Refusal(f"{name} has no examples to draw from; leave --shots away.")
         pool_file = find_benchmark(workspace, task.train_file, recipe.benchmarks, progress)
         pool = _read(task, pool_file, task.read_train)
+        if shots >= len(pool):
+            raise Refusal(f"{name} has {len(pool)} examples to draw from; lower --shots from {shots}.")
     order = order_and_draw(protocol, len(items), len(pool), shots, task.draws_one_more)
     kept, skipped = _without_near_copies(order, items, training, recipe.limits.get(name, recipe.limit))
     contexts = [build_context(task, items[a.position], [pool[shot] for shot in a.shots]) for a in kept]
@@ -188,7 +222,7 @@ def _questions(
 def _read(task: Task, file: BenchmarkFile, read: Any) -> list[Item]:
     try:
         return read(file.path)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
         raise Refusal(
             f"{file.path} is not in the form that {task.name} has ({type(error).__name__}: {error}); fetch it again."
         ) from error
@@ -240,7 +274,7 @@ def _choice(loaded: Loaded, task: Task, protocol: Protocol, item: Item, context:
         return record_of_choice(task, protocol, item, context, loglikelihoods, tokens, seconds)
 
     try:
-        return _Scorable(rows_of_question(pairs[0][0], answers, loaded.context), record)
+        return _Scorable(rows_of_question(pairs[0][0], answers, loaded.context, loaded.window), record)
     except ValueError as error:
         raise Refusal(f"{task.name}, item {item.position}: {error}; use a model with a longer context.") from error
 
@@ -249,9 +283,13 @@ def _heldout_rows(loaded: Loaded, heldout: Dataset | None) -> list[Any]:
     assert heldout is not None
     examples = heldout.examples("test")
     rendered = render_split(heldout, "test", loaded.tokenizer, loaded.context)
+    usable = [position for position, row in enumerate(rendered) if isinstance(row, Rendered)]
+    if not usable:
+        raise Refusal(f"no row of the test split can be used; {rendered[0]}")
 
     def scorable(position: int) -> _Scorable:
         row, example = rendered[position], examples[position]
+        assert isinstance(row, Rendered)
         learned = [token for token, is_learned in zip(row.ids, row.supervised, strict=True) if is_learned]
         text = str(loaded.tokenizer.decode(learned, skip_special_tokens=True))
         prompt = hashlib.sha256(json.dumps([row.ids, row.supervised]).encode()).hexdigest()
@@ -267,7 +305,7 @@ def _heldout_rows(loaded: Loaded, heldout: Dataset | None) -> list[Any]:
 
         return _Scorable([row_of_text(row.ids, row.supervised)], record)
 
-    return [(lambda position=position: scorable(position)) for position in range(len(rendered))]
+    return [(lambda position=position: scorable(position)) for position in usable]
 
 
 def _score_task(loaded: Loaded, name: str, items: list[Any], folder: Path, progress: Progress) -> list[Record]:
@@ -284,11 +322,22 @@ def _score_task(loaded: Loaded, name: str, items: list[Any], folder: Path, progr
             found = [[value for _ in scorable.rows for value in next(sums)] for scorable in chunk]
             seconds = (time.monotonic() - began) / len(chunk)
             added = [s.record(values, seconds) for s, values in zip(chunk, found, strict=True)]
+            _require_finite(added)
             with kept.open("a", encoding="utf-8") as file:
                 file.write(_as_lines(added))
             records += added
             advance(len(chunk))
     return records
+
+
+def _require_finite(records: Sequence[Record]) -> None:
+    """Refuse numbers that are none: comparing them would make the first choice right."""
+    for record in records:
+        if not all(math.isfinite(value) for value in record.loglikelihoods):
+            raise Refusal(
+                f"{record.task}, item {record.item}: the model's log-likelihood is no number; its weights are damaged "
+                "or overflow; evaluate with --dtype float32, or tune with a lower learning rate."
+            )
 
 
 def _whole_chunks(kept: Path, items: int) -> list[Record]:

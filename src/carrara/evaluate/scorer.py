@@ -32,14 +32,19 @@ class Row:
     answers: int
 
 
-def rows_of_question(context: Sequence[int], answers: Sequence[Sequence[int]], longest: int) -> list[Row]:
-    """The rows that score some answers to a context: one, or one for each answer where the left must be cut.
+def rows_of_question(
+    context: Sequence[int], answers: Sequence[Sequence[int]], longest: int, window: int | None = None
+) -> list[Row]:
+    """The rows that score some answers to a context: one, or one for each answer where they cannot share it.
 
     `longest` is the model's context. Where context and answer exceed it, the context loses its beginning,
-    differently for each answer, as in lm-eval. Raises ValueError for an answer longer than `longest`.
+    differently for each answer, as in lm-eval. A row beyond the model's sliding attention `window` has no
+    branches, since the tree mask would hide the window. Raises ValueError for an answer longer than `longest`.
     """
-    if all(len(context) + len(answer) - 1 <= longest for answer in answers):
-        return [_tree(tuple(context), [tuple(answer) for answer in answers])]
+    tree = _tree(tuple(context), [tuple(answer) for answer in answers])
+    fits = all(len(context) + len(answer) - 1 <= longest for answer in answers)
+    if fits and (window is None or len(tree.ids) <= window):
+        return [tree]
     rows = []
     for answer in answers:
         kept = longest - len(answer) + 1
@@ -57,18 +62,27 @@ def row_of_text(ids: Sequence[int], predicted: Sequence[bool]) -> Row:
 
 def score_rows(loaded: Loaded, rows: Sequence[Row]) -> list[list[float]]:
     """For each row the summed log-likelihood, in nats, of each of its answers."""
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index].ids))
+    # Rows without branches keep to themselves: they need no mask, and may need the model's own.
+    order = sorted(range(len(rows)), key=lambda index: (_has_tree(rows[index]), len(rows[index].ids)))
     results: list[list[float]] = [[] for _ in rows]
     start = 0
     while start < len(order):
         end = start + 1
-        while end < len(order) and (end + 1 - start) * len(rows[order[end]].ids) <= _TOKENS:
+        while end < len(order) and _may_join(rows[order[start]], rows[order[end]], end - start):
             end += 1
         batch = [rows[index] for index in order[start:end]]
         for index, sums in zip(order[start:end], _score_batch(loaded, batch), strict=True):
             results[index] = sums
         start = end
     return results
+
+
+def _has_tree(row: Row) -> bool:
+    return len(row.branches) > 1
+
+
+def _may_join(first: Row, row: Row, size: int) -> bool:
+    return _has_tree(first) == _has_tree(row) and (size + 1) * len(row.ids) <= _TOKENS
 
 
 def _tree(context: tuple[int, ...], answers: list[tuple[int, ...]]) -> Row:
@@ -93,7 +107,7 @@ def _score_batch(loaded: Loaded, rows: Sequence[Row]) -> list[list[float]]:
         ids[index, : len(row.ids)] = torch.tensor(row.ids)
         positions[index, : len(row.ids)] = _positions(row)
     mask = None
-    if any(len(row.branches) > 1 for row in rows):
+    if _has_tree(rows[0]):
         mask = torch.stack([_mask(row, longest) for row in rows]).unsqueeze(1).to(loaded.device)
     queries = [
         (index * longest + place, token, index, answer)

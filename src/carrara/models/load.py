@@ -35,8 +35,13 @@ class Loaded:
         """The most tokens the model can hold at once."""
         return context_of(self.model)
 
+    @property
+    def window(self) -> int | None:
+        """The sliding attention window, if the model has one."""
+        return window_of(self.model)
 
-def load_model(model: Model, dtype: str = "auto", adapter: bool = True) -> Loaded:
+
+def load_model(model: Model, dtype: str = "auto") -> Loaded:
     """Load weights (and the adapter, un-merged, if the model has one); raises Refusal if they do not fit together."""
     prepare_for_heavy_work()
     from transformers import AutoModelForCausalLM
@@ -46,7 +51,8 @@ def load_model(model: Model, dtype: str = "auto", adapter: bool = True) -> Loade
     precision = choose_dtype(dtype)
     device = choose_device()
     try:
-        network, report = AutoModelForCausalLM.from_pretrained(
+        loader: Any = AutoModelForCausalLM
+        network, report = loader.from_pretrained(
             model.path,
             dtype=precision,
             local_files_only=True,
@@ -60,13 +66,20 @@ def load_model(model: Model, dtype: str = "auto", adapter: bool = True) -> Loade
     except Exception as error:  # transformers raises what it likes on files that are no model
         raise Refusal(f"{model.path} cannot be loaded as a causal language model: {_short(error)}") from error
     _check_weights(report, model.path)
-    if adapter and model.adapter:
+    if model.adapter:
         network = _with_adapter(network, model.path, model.adapter)
     network.to(device).eval()
     for parameter in network.parameters():  # not network.to(dtype), which would round the rotary frequencies too
         parameter.data = parameter.data.to(precision)
         parameter.requires_grad_(False)
     return Loaded(model, network, load_tokenizer(model), device, precision)
+
+
+def window_of(model: Model) -> int | None:
+    """The model's sliding attention window in tokens, None if it sees its whole context."""
+    config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
+    window = config.get("sliding_window")
+    return int(window) if window and config.get("use_sliding_window", True) else None
 
 
 def _check_weights(report: Mapping[str, Any], path: Path) -> None:

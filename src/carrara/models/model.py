@@ -56,7 +56,8 @@ def _run(workspace: Workspace, reference: Reference) -> Artefact | None:
     """The run that `run/<id>` or the folder of a run of this workspace names; None for any other model."""
     if reference.scheme == "run":
         return workspace.get(reference.target)
-    return workspace.find("run", reference.path.name) if reference.path else None
+    run = workspace.find("run", reference.path.name) if reference.path else None
+    return run if run and run.path == reference.path else None
 
 
 def _foreign_adapter(workspace: Workspace, reference: Reference, progress: Progress) -> Model:

@@ -43,7 +43,7 @@ def parse_reference(text: str) -> Reference:
         if not match:
             raise Refusal(f"'{text}' is no package reference; write pypi:package==version.")
         return Reference("pypi", text, match[1], match[2])
-    if text.startswith("run/"):
+    if text.startswith("run/") and not Path(text).exists():
         return Reference("run", text, text)
     if entry := read_catalogue().get(text):
         known = parse_reference(entry.reference)

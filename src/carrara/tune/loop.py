@@ -19,6 +19,7 @@ from carrara.progress import Progress
 from carrara.recipe import TuneRecipe
 from carrara.tune.checkpoint import Checkpoint, load_newest, save_checkpoint
 from carrara.tune.distributed import World
+from carrara.tune.ledger import EnergyMeter
 from carrara.tune.objective import summed_loss
 from carrara.tune.optimizer import Optimizer, learning_rate_at
 
@@ -49,6 +50,7 @@ class Training:
     device: torch.device
     world: World
     checkpoints: Path
+    meter: EnergyMeter
 
     @property
     def steps(self) -> int:
@@ -58,7 +60,7 @@ class Training:
 def train(training: Training, progress: Progress) -> History:
     """Run all steps, from the newest whole checkpoint if there is one.
 
-    Raises Refusal when the loss is no number, KeyboardInterrupt after Ctrl-C (the step is finished and saved).
+    Raises Refusal when loss or gradient is no number, KeyboardInterrupt after Ctrl-C (the step is finished and saved).
     """
     first, history = _resume(training, progress)
     lengths = [len(row.ids) for row in training.rows]
@@ -75,10 +77,12 @@ def train(training: Training, progress: Progress) -> History:
             stop = training.world.any(interrupted())
             is_last = step + 1 == training.steps
             due = time.monotonic() - saved >= training.recipe.checkpoint_minutes * 60
+            if is_last or due or stop:
+                history.energy_wh += training.meter.take()
             if training.world.leads and not is_last and (due or stop):
                 _save(training, history, step + 1)
                 saved = time.monotonic()
-            if stop:
+            if stop and not is_last:
                 raise KeyboardInterrupt
     return history
 
@@ -94,17 +98,24 @@ def _one_step(training: Training, history: History, step: int, batch: list[int],
         training.optimizer.collect_gradients()
         loss += summed.item()
     loss = _agree(training, loss) / supervised
-    if not math.isfinite(loss):
-        rows = ", ".join(str(training.rows[row].row) for row in batch)
-        raise Refusal(
-            f"the loss of step {step + 1} is {loss}; training stopped (rows {rows}). "
-            "Lower tune.learning_rate or look at these rows."
-        )
+    _require_finite("loss", loss, training, batch, step)
     rate = learning_rate_at(step, training.steps, recipe)
-    norm = training.optimizer.step(rate)
+    norm = training.optimizer.clip()
+    _require_finite("norm of the gradient", norm, training, batch, step)
+    training.optimizer.step(rate)
     history.tokens += sum(lengths[row] for row in batch)
     history.supervised_tokens += supervised
     history.curve.append({"step": step + 1, "loss": loss, "learning_rate": rate, "gradient_norm": norm})
+
+
+def _require_finite(name: str, value: float, training: Training, batch: list[int], step: int) -> None:
+    """Stop before a number that is none reaches the weights, naming the rows."""
+    if not math.isfinite(value):
+        rows = ", ".join(str(training.rows[row].row) for row in batch)
+        raise Refusal(
+            f"the {name} of step {step + 1} is {value}; training stopped (rows {rows}). "
+            "Lower tune.learning_rate or look at these rows."
+        )
 
 
 def _agree(training: Training, loss: float) -> float:

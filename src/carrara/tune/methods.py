@@ -18,7 +18,6 @@ def attach(loaded: Loaded, recipe: TuneRecipe) -> Any:
     """The network with the method's parameters trainable and in float32, and all others frozen."""
     if recipe.method == "full":
         for parameter in loaded.network.parameters():
-            parameter.data = parameter.data.float()
             parameter.requires_grad_(True)
         return loaded.network
     return _with_lora(loaded.network, recipe)

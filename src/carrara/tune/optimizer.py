@@ -66,17 +66,19 @@ class Optimizer:
     def gradients(self) -> list[torch.Tensor]:
         return [master.grad for master in self.masters.values() if master.grad is not None]
 
-    def step(self, learning_rate: float) -> float:
-        """Clip, update the masters, refresh the network's copies; returns the gradient's norm before clipping."""
+    def clip(self) -> float:
+        """Scale the gradient down to the recipe's largest norm; returns its norm before."""
         import torch
 
-        norm = torch.nn.utils.clip_grad_norm_(list(self.masters.values()), self._clip)
+        return float(torch.nn.utils.clip_grad_norm_(list(self.masters.values()), self._clip))
+
+    def step(self, learning_rate: float) -> None:
+        """Update the masters and refresh the network's copies."""
         for group in self._adam.param_groups:
             group["lr"] = learning_rate
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
         self._refresh()
-        return float(norm)
 
     def _refresh(self) -> None:
         for name, parameter in self.parameters.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 from carrara.data.dataset import Dataset
 from carrara.data.render import Rendered
-from carrara.data.rendering import count_tokens, render_split, usable_length
+from carrara.data.rendering import count_tokens, render_usable, usable_length
 from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.models.load import load_model
@@ -18,13 +18,13 @@ from carrara.models.machine import choose_device, choose_dtype, prepare_for_heav
 from carrara.progress import Progress, Silent
 from carrara.recipe import Recipe
 from carrara.tune.distributed import World, join_world
-from carrara.tune.ledger import Ledger, energy_used, ledger_from_json, peak_memory_mb, read_energy_counter
+from carrara.tune.ledger import EnergyMeter, Ledger, ledger_from_json, peak_memory_mb
 from carrara.tune.loop import History, Training, train
 from carrara.tune.methods import attach, save, trainable
 from carrara.tune.optimizer import Optimizer
 from carrara.workspace import Artefact, Draft, Workspace, artefact_id
 
-FORMAT = 1  # raised when the same recipe would give another result
+FORMAT = 2  # raised when the same recipe would give another result
 _CHECKPOINTS = "checkpoints"
 
 
@@ -67,8 +67,6 @@ def tune_model(
     }
     name = f"{model.source.name}-{recipe.tune.method}"
     identity = artefact_id("run", made_by)
-    if fresh and world.leads:
-        shutil.rmtree(workspace.work_folder("run", identity), ignore_errors=True)
     recipe = recipe.model_copy(update={"tune": recipe.tune.model_copy(update={"dtype": precision})})
 
     if not world.leads:  # takes part in each step; the leading process writes
@@ -77,6 +75,8 @@ def tune_model(
         return Run(workspace.wait_for("run", identity))
 
     def build(draft: Draft) -> None:
+        if fresh:  # here, where the lock is held: another process may be at work on the same run
+            shutil.rmtree(draft.path / _CHECKPOINTS, ignore_errors=True)
         _build(draft, model, dataset, recipe, world, progress)
 
     inputs = {"model": model.source, "dataset": dataset.artefact}
@@ -91,15 +91,20 @@ def _determining(recipe: Recipe) -> dict[str, Any]:
 
 
 def _build(draft: Draft, model: Model, dataset: Dataset, recipe: Recipe, world: World, progress: Progress) -> None:
-    before = read_energy_counter()
     training, history = _train(model, dataset, recipe, world, draft.path, progress)
     training.optimizer.write_masters_into_network()
     for path in draft.path.iterdir():
         if path.name != _CHECKPOINTS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     save(training.network, recipe.tune, model.path, draft.path)
-    energy, kind = energy_used(before, history.seconds, recipe.cost)
-    ledger = Ledger(history.tokens, history.supervised_tokens, history.seconds, peak_memory_mb(), energy, kind)
+    ledger = Ledger(
+        history.tokens,
+        history.supervised_tokens,
+        history.seconds,
+        peak_memory_mb(),
+        history.energy_wh,
+        training.meter.kind,
+    )
     _write(draft.path / "ledger.json", ledger.to_json())
     _write(draft.path / "curve.json", history.curve)
     _write(draft.path / "recipe.json", recipe.model_dump(mode="json"))
@@ -118,15 +123,27 @@ def _train(
 ) -> tuple[Training, History]:
     import torch
 
-    loaded = load_model(model, recipe.tune.dtype)
+    world.any(False)  # all wait here until the leading process has its folder in order
+    # Full tuning starts from the weights as they are stored; the optimizer makes the bfloat16 copy.
+    loaded = load_model(model, "float32" if recipe.tune.method == "full" else recipe.tune.dtype)
     longest = usable_length(recipe.tune.max_length, loaded.context)
-    rows = render_split(dataset, "train", loaded.tokenizer, longest)
-    validation = render_split(dataset, "validation", loaded.tokenizer, longest)
+    rows = render_usable(dataset, "train", loaded.tokenizer, longest, progress)
+    validation = render_usable(dataset, "validation", loaded.tokenizer, longest, progress)
     _announce(rows, recipe, progress)
     torch.manual_seed(recipe.tune.seed)
     network = attach(loaded, recipe.tune)
-    optimizer = Optimizer(trainable(network), loaded.dtype, recipe.tune)
-    training = Training(network, optimizer, rows, validation, recipe.tune, loaded.device, world, folder / _CHECKPOINTS)
+    optimizer = Optimizer(trainable(network), choose_dtype(recipe.tune.dtype), recipe.tune)
+    training = Training(
+        network=network,
+        optimizer=optimizer,
+        rows=rows,
+        validation=validation,
+        recipe=recipe.tune,
+        device=loaded.device,
+        world=world,
+        checkpoints=folder / _CHECKPOINTS,
+        meter=EnergyMeter(recipe.cost),
+    )
     return training, train(training, progress)
 
 

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from carrara.errors import GateFailed, Refusal
+from carrara.evaluate.run import ITEMS, latest_scores
 from carrara.evaluate.scores import Scores, read_scores
 from carrara.progress import Progress
 from carrara.recipe import GateRule
+from carrara.tune.run import Run
 from carrara.verdict.compare import TaskVerdict, Verdict, compare
+from carrara.verdict.details import run_details
 from carrara.verdict.gate import GateResult, check_gate
 from carrara.verdict.report import write_report
-from carrara.workspace import Artefact, Draft, Workspace, digest_of_file
+from carrara.workspace import Artefact, Draft, Workspace, digest_of_file, user_path
 
 FORMAT = 1  # raised when the same scores would give another verdict
+MARGIN = 1.5  # points that a score may fall and still count as no worse
 _VERDICT, _REPORT = "verdict.json", "report.html"
 
 
@@ -37,56 +41,56 @@ class Comparison:
 
 
 def compare_scores(
-    workspace: Workspace,
-    base: Path,
-    tuned: Path,
-    margin: float,
-    rules: Sequence[GateRule],
-    progress: Progress,
-    run: Artefact | None = None,
-    details: Mapping[str, Mapping[str, Any]] | None = None,
+    workspace: Workspace, base: Path, tuned: Path, margin: float, rules: Sequence[GateRule], progress: Progress
 ) -> Comparison:
     """The verdict on two score files; raises Refusal where they cannot be compared.
 
-    With a `run`, the report shows its loss curve; `details` become tables at its end.
+    Where the tuned scores are a run's, the report shows its loss curve, its recipe and what it took.
     """
+    if not 0 <= margin <= 100:
+        raise Refusal(f"the margin is {margin}; give points between 0 and 100.")
     before, after = read_scores(base), read_scores(tuned)
-    made_by = {
-        "format": FORMAT,
-        "base": digest_of_file(base),
-        "tuned": digest_of_file(tuned),
-        "margin": margin,
-        "run": run.reference if run else None,
-        "details": {title: dict(rows) for title, rows in (details or {}).items()},
-    }
+    made_by = {"format": FORMAT, "base": digest_of_file(base), "tuned": digest_of_file(tuned), "margin": margin}
+    inputs = {role: a for role, path in (("base", base), ("tuned", tuned)) if (a := _artefact_of(workspace, path))}
+    run = _run_of(workspace, inputs.get("tuned"))
 
     def build(draft: Draft) -> None:
         verdict = compare(before, after, margin)
-        curve = json.loads((run.path / "curve.json").read_text(encoding="utf-8")) if run else []
         (draft.path / _VERDICT).write_text(json.dumps(asdict(verdict)), encoding="utf-8")
-        shown = {**(details or {}), **_receipts(before, after)}
-        write_report(draft.path / _REPORT, verdict, before, after, curve, shown)
+        shown = {**(run_details(workspace, run) if run else {}), **_receipts(before, after)}
+        write_report(draft.path / _REPORT, verdict, before, after, run.curve if run else [], shown)
         draft.summary.update(verdict=verdict.verdict)
 
-    inputs = {"run": run} if run else {}
     artefact = workspace.make("verdict", made_by, build, name="verdict", inputs=inputs, on_wait=progress.say)
     verdict = _read(artefact)
     return Comparison(verdict, check_gate(verdict, rules), artefact.path / _REPORT)
 
 
 def find_scores(workspace: Workspace, text: str) -> Path:
-    """The score file that a path, `scores/<id>`, or the name of a model or run (its newest scores) means."""
-    path = Path(text).expanduser()
-    if path.is_dir() and (path / "items.parquet").is_file():
-        return path / "items.parquet"
+    """The score file that a path, `scores/<id>`, or the name of a model or run (its latest scores) means."""
+    path = user_path(text)
+    if path.is_dir() and (path / ITEMS).is_file():
+        return path / ITEMS
     if path.suffix == ".parquet" or path.is_file():
         return path
     if text.startswith("scores/"):
-        return workspace.get(text).path / "items.parquet"
-    for scores in workspace.list("scores"):
-        if text in (scores.name, scores.inputs.get("model")):
-            return scores.path / "items.parquet"
+        return workspace.get(text).path / ITEMS
+    name = workspace.get(text).reference if text.startswith("run/") else text
+    latest = workspace.index.alias(latest_scores(name))
+    if latest and (scores := workspace.find(*latest.split("/", 1))):
+        return scores.path / ITEMS
     raise Refusal(f"there are no scores of '{text}'; run `carrara evaluate {text}` first, or give a score file.")
+
+
+def _artefact_of(workspace: Workspace, path: Path) -> Artefact | None:
+    """The scores of this workspace that a file belongs to, if it does."""
+    found = workspace.find("scores", path.resolve().parent.name)
+    return found if found and found.path == path.resolve().parent else None
+
+
+def _run_of(workspace: Workspace, scores: Artefact | None) -> Run | None:
+    model = scores.inputs["model"] if scores else ""
+    return Run(workspace.get(model)) if model.startswith("run/") else None
 
 
 def _read(artefact: Artefact) -> Verdict:

@@ -2,11 +2,11 @@
 
 from carrara.workspace.artefact import RECORD, Artefact, artefact_id
 from carrara.workspace.files import (
-    append_json_line,
     digest_of_file,
     digest_of_value,
     free_space,
     is_full_disk,
+    user_path,
     write_atomically,
 )
 from carrara.workspace.store import Draft, Workspace, open_workspace
@@ -16,12 +16,12 @@ __all__ = [
     "Artefact",
     "Draft",
     "Workspace",
-    "append_json_line",
     "artefact_id",
     "digest_of_file",
     "digest_of_value",
     "free_space",
     "is_full_disk",
     "open_workspace",
+    "user_path",
     "write_atomically",
 ]

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,8 @@ def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def append_json_line(path: Path, value: Mapping[str, Any]) -> None:
-    """Add one JSON line and flush it; a line torn by a kill is recognised by `read_json_lines`."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, ensure_ascii=False) + "\n")
-
-
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file written by `append_json_line`; a torn last line is cut off the file."""
+    """The whole lines of a file of JSON lines; a last line that a kill tore is cut off the file."""
     if not path.exists():
         return []
     data = path.read_bytes()
@@ -75,6 +69,14 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def user_path(text: str) -> Path:
+    """The path that a user wrote, `~` being the home folder where there is one."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~somebody, who is unknown here
+        return Path(text)
 
 
 def free_space(path: Path) -> int:

@@ -84,12 +84,11 @@ class Index:
                 [(artefact.reference, role, parent) for role, parent in artefact.inputs.items()],
             )
 
-    def references(self, kind: str | None = None, prefix: str = "") -> list[str]:
-        """`kind/id` of all artefacts of a kind whose id begins so, newest first."""
-        query = "SELECT kind || '/' || id FROM artefact WHERE (? IS NULL OR kind = ?) AND id LIKE ? || '%'"
+    def knows(self, reference: str) -> bool:
+        """Whether the artefact `kind/id` is entered."""
         with self._connect() as connection:
-            rows = connection.execute(f"{query} ORDER BY created DESC", (kind, kind, prefix)).fetchall()
-        return [row[0] for row in rows]
+            row = connection.execute("SELECT 1 FROM artefact WHERE kind || '/' || id = ?", (reference,)).fetchone()
+        return row is not None
 
     def children(self, reference: str) -> list[str]:
         """The artefacts made from this one."""

@@ -13,7 +13,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,7 +94,7 @@ class Workspace:
         artefact = read_artefact(folder)
         if missing := missing_files(artefact):
             raise Refusal(f"{folder} has lost {missing[0]}; remove the folder and run the step again.")
-        if not self.index.references(kind, identity):
+        if not self.index.knows(artefact.reference):
             self.index.add(artefact)  # killed between the move and the entry, or the index was removed
         return artefact
 
@@ -108,28 +108,39 @@ class Workspace:
     def get(self, reference: str) -> Artefact:
         """An artefact by `kind/id` or by an unambiguous beginning of the id; raises Refusal."""
         kind, _, prefix = reference.partition("/")
-        found = self.index.references(kind, prefix)
-        if len(found) != 1:
-            word = "is no artefact" if not found else f"fits {len(found)} artefacts"
-            raise Refusal(f"'{reference}' {word} of the workspace {self.root}; `carrara runs` lists them.")
-        artefact = self.find(*found[0].split("/", 1))
+        found = [name for name in self._identities(kind) if prefix and name.startswith(prefix)]
+        artefact = self.find(kind, found[0]) if len(found) == 1 else None
         if artefact is None:
-            raise Refusal(f"'{reference}' was removed from {self.root}; run its step again.")
+            word = "is no artefact" if len(found) < 2 else f"fits {len(found)} artefacts"
+            raise Refusal(f"'{reference}' {word} of the workspace {self.root}; `carrara runs` lists them.")
         return artefact
 
     def list(self, kind: str) -> list[Artefact]:
-        """All artefacts of a kind, newest first."""
-        folder = self.root / "artefacts" / kind
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        found = [artefact for name in names if (artefact := self.find(kind, name))]
+        """All artefacts of a kind, newest first; damaged ones are left out, and named when they are asked for."""
+        found: list[Artefact] = []
+        for name in self._identities(kind):
+            with suppress(Refusal):
+                found += [artefact] if (artefact := self.find(kind, name)) else []
         return sorted(found, key=lambda artefact: artefact.created, reverse=True)
 
+    def _identities(self, kind: str) -> list[str]:
+        folder = self.root / "artefacts" / kind
+        is_name = kind and Path(kind).name == kind
+        return sorted(path.name for path in folder.iterdir()) if is_name and folder.is_dir() else []
+
     def adopt(self, folder: Path) -> Artefact:
-        """Take in a copy of an artefact that was moved here; raises Refusal if a file of it was changed."""
+        """Take in a copy of an artefact from elsewhere; raises Refusal if a file of it was changed.
+
+        It is kept under the digest of its content, not under what its record claims to have made it.
+        """
         foreign = read_artefact(folder)
-        if found := self.find(foreign.kind, foreign.id):
-            return found
+        if folder.resolve() == self.root / "artefacts" / foreign.kind / foreign.id:
+            return foreign
         for name, digest in foreign.files.items():
+            if Path(name).name != name:
+                raise Refusal(
+                    f"{folder} names the file '{name}', which is not inside it; make the {foreign.kind} again."
+                )
             if not (folder / name).is_file() or digest_of_file(folder / name) != digest:
                 raise Refusal(
                     f"{folder / name} is missing or was changed since it was made; make the {foreign.kind} again."
@@ -137,12 +148,11 @@ class Workspace:
 
         def build(draft: Draft) -> None:
             for name in foreign.files:
-                (draft.path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, draft.path / name)
-            draft.inputs.update(foreign.inputs)
             draft.summary.update(foreign.summary)
 
-        return self.make(foreign.kind, foreign.made_by, build, name=foreign.name)
+        made_by = {"adopted": foreign.digest, "claims": dict(foreign.made_by)}
+        return self.make(foreign.kind, made_by, build, name=foreign.name)
 
     def work_folder(self, kind: str, identity: str) -> Path:
         """Where an unfinished artefact is being built."""

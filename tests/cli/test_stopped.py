@@ -1,0 +1,97 @@
+"""Stopped half-way, by a full disk or by Ctrl-C: nothing is lost, and the same command goes on."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.calling import Result, call, listed
+from tests.cli.ground import Ground, make_ground
+from tests.models.tiny_gguf import make_network, write_gguf
+from tests.tiny import write_pairs, write_tiny_model
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB in memory."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(place)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=False)
+
+
+def test_a_full_disk_loses_nothing_and_the_same_command_goes_on(
+    small_disk: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    ground = make_ground(small_disk / "workspace", tiny_folder)
+    write_pairs(ground.folder / "more.jsonl", 300)
+    other = write_tiny_model(tmp_path / "other", seed=3)
+    gguf = write_gguf(tmp_path / "m.gguf", make_network())
+    recipe = ground.recipe(tune={"rank": 4, "dtype": "float32"})
+    commands: dict[str, tuple[int, list[Any]]] = {  # bytes that are left, and a command that needs more
+        "prepare": (75_000, ["prepare", "more.jsonl", "--model", ground.model]),
+        "pull": (75_000, ["models", "pull", other]),
+        "gguf": (75_000, ["models", "pull", gguf]),
+        "full": (120_000, ["tune", recipe, "--method", "full"]),
+        "compare": (0, ["compare", ground.scores, ground.scores]),
+    }
+    for left, arguments in commands.values():
+        filler = ground.folder / "filler"
+        filler.touch()
+        filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - left))
+        result = call(ground.workspace, *arguments)
+        filler.unlink()
+        assert result.code == 2, result
+        assert "make room" in result.sentence
+        assert listed(ground.workspace) >= ground.made
+        assert call(ground.workspace, *arguments).code == 0
+
+
+# ---- Ctrl-C ----
+
+
+def _interrupt(arguments: list[str], folder: Path, ready: Callable[[str], bool]) -> Result:
+    """Run a command and press Ctrl-C once a line of its stderr says that it is at work."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "carrara", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = ""
+    while line := process.stderr.readline():
+        said += line
+        if ready(line):
+            break
+    time.sleep(0.7)  # into the steps
+    process.send_signal(signal.SIGINT)
+    out, rest = process.communicate(timeout=60)
+    return Result(process.returncode, out, said + rest)
+
+
+def test_ctrl_c_says_how_to_go_on_and_loses_nothing(ground: Ground) -> None:
+    before = listed(ground.workspace)
+    recipe = ground.recipe(tune={"epochs": 4000, "dtype": "float32", "checkpoint_minutes": 0})
+    arguments = ["tune", str(recipe), "--json", "--workspace", str(ground.workspace)]
+    result = _interrupt(arguments, ground.folder, lambda line: "learning rate" in line)
+    assert result.code == 130
+    assert result.out == ""
+    assert result.sentence == "stopped; run the same command again to go on where it was"
+    assert listed(ground.workspace) == before
+    assert list((ground.workspace / "work" / "run").glob("*/checkpoints/*"))
