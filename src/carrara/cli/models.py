@@ -106,7 +106,7 @@ def pull_command(
 @models_app.command("plan")
 def plan_command(
     model: Annotated[str, typer.Argument(help="A catalogue name, or a model that is here.")],
-    tokens: Annotated[int, typer.Option(min=1, help="Padded tokens of a micro-batch.")] = 4096,
+    tokens: Annotated[int, typer.Option(min=1, help="Padded tokens of a micro-batch.")] = 1024,
     rank: Annotated[int, typer.Option(min=1, help="Rank of the adapters.")] = 16,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
