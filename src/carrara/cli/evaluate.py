@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from carrara.cli.console import make_progress, print_json, print_line, print_table
 from carrara.cli.options import BenchmarksOption, JsonOption, WorkspaceOption
+
+if TYPE_CHECKING:
+    from carrara.evaluate.run import Evaluation
 
 
 def evaluate_command(
@@ -66,16 +69,20 @@ def evaluate_command(
             }
         )
         return
+    _print(evaluation)
+
+
+def _print(evaluation: Evaluation) -> None:
     rows = [
         [
-            f.task,
-            f.metric,
-            f"{f.value:.4f}",
-            f"{f.stderr:.4f}" if f.stderr is not None else "–",
-            str(f.n),
-            f"{f.seconds:.1f}",
+            figure.task,
+            figure.metric,
+            f"{figure.value:.4f}",
+            f"{figure.stderr:.4f}" if figure.stderr is not None else "–",
+            str(figure.n),
+            f"{figure.seconds:.1f}",
         ]
-        for f in evaluation.figures
+        for figure in evaluation.figures
     ]
     print_table(["task", "metric", "value", "stderr", "n", "seconds"], rows)
     print_line(f"scores    {evaluation.path}")

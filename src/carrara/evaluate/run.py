@@ -86,20 +86,11 @@ def evaluate_model(
     _require_unlearned(workspace, model, heldout if HELDOUT in names else None)
     dtype = str(choose_dtype(recipe.dtype)).removeprefix("torch.")
     training = TrainingTexts(_training_texts(not_near)) if not_near else None
-    ready: list[_Questions] = []
-    missing: dict[str, str] = {}
-    for name in names:
-        try:
-            if name == HELDOUT:
-                _require_heldout(heldout)
-            else:
-                ready.append(_questions(workspace, name, protocol, recipe, training, progress))
-        except Refusal as refusal:
-            missing[name] = str(refusal)
-            progress.say(f"{name} is left out: {refusal}")
+    ready, missing = _gather(workspace, names, protocol, recipe, heldout, training, progress)
     asked = [name for name in names if name not in missing]
     if not asked:
         raise Refusal(f"nothing can be evaluated; {next(iter(missing.values()), 'name at least one task')}")
+    held = {"dataset": heldout.artefact.digest, "render": heldout.render} if heldout and HELDOUT in asked else None
     receipt = {
         "format": FORMAT,
         **model.identity(),
@@ -107,10 +98,8 @@ def evaluate_model(
         "protocol": asdict(protocol),
         "dtype": dtype,
         "device": choose_device().type,
-        "tasks": {questions.task.name: questions.receipt for questions in ready},
-        "heldout": {"dataset": heldout.artefact.digest, "render": heldout.render}
-        if heldout and HELDOUT in asked
-        else None,
+        "tasks": {name: questions.receipt for name, questions in ready.items()},
+        "heldout": held,
         "skipped_near_copies_of": not_near.artefact.digest if not_near else None,
     }
     made_by = {key: value for key, value in receipt.items() if key != "model_name"} | {"order": asked}
@@ -119,11 +108,8 @@ def evaluate_model(
         loaded = load_model(model, dtype)
         check_head(loaded.network)
         records: list[Record] = []
-        by_name = {questions.task.name: questions for questions in ready}
         for name in asked:
-            rows = (
-                _heldout_rows(loaded, heldout) if name == HELDOUT else _question_rows(loaded, by_name[name], protocol)
-            )
+            rows = _question_rows(loaded, ready[name], protocol) if name in ready else _heldout_rows(loaded, heldout)
             records += _score_task(loaded, name, rows, draft.path, progress)
         scores = Scores(records, receipt)
         write_scores(draft.path / ITEMS, scores)
@@ -140,6 +126,30 @@ def evaluate_model(
     for name in {model.name, model.source.reference}:
         workspace.index.set_alias(latest_scores(name), artefact.reference)
     return Evaluation(artefact, missing)
+
+
+def _gather(
+    workspace: Workspace,
+    names: Sequence[str],
+    protocol: Protocol,
+    recipe: EvaluateRecipe,
+    heldout: Dataset | None,
+    training: TrainingTexts | None,
+    progress: Progress,
+) -> tuple[dict[str, _Questions], dict[str, str]]:
+    """The benchmarks that can be had, and for each task that cannot, how to provide it."""
+    ready: dict[str, _Questions] = {}
+    missing: dict[str, str] = {}
+    for name in names:
+        try:
+            if name == HELDOUT:
+                _require_heldout(heldout)
+            else:
+                ready[name] = _questions(workspace, name, protocol, recipe, training, progress)
+        except Refusal as refusal:
+            missing[name] = str(refusal)
+            progress.say(f"{name} is left out: {refusal}")
+    return ready, missing
 
 
 def latest_scores(name: str) -> str:
