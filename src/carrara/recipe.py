@@ -42,7 +42,7 @@ class TuneRecipe(Section):
     dropout: Share = 0.0
     epochs: Positive = 1.0
     batch_size: Count = 16
-    micro_batch_tokens: Count = 1024  # padded tokens in one pass; moves memory and speed, not results
+    micro_batch_tokens: Count = 1024  # padded tokens in one pass; moves memory and speed; results to rounding
     learning_rate: Positive | None = None
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: Share = 0.03  # share of all steps

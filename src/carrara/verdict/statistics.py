@@ -26,16 +26,6 @@ def mcnemar_exact(won: int, lost: int) -> float:
     return min(1.0, 2.0 * float(stats.binom.cdf(min(won, lost), won + lost, 0.5)))
 
 
-def mcnemar_mid_p(won: int, lost: int) -> float:
-    """The exact p less half the chance of what was observed: less conservative, not guaranteed at small counts.
-
-    Fagerland, Lydersen and Laake 2013, BMC Medical Research Methodology 13:91.
-    """
-    if won == lost:
-        return 1.0 - 0.5 * float(stats.binom.pmf(won, 2 * won, 0.5))
-    return mcnemar_exact(won, lost) - float(stats.binom.pmf(min(won, lost), won + lost, 0.5))
-
-
 def paired_proportion_interval(won: int, lost: int, n: int) -> tuple[float, float]:
     """95 % score interval of (won - lost) / n, the paired difference of two proportions, as fractions.
 
