@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
+
+from carrara.data.dataset import Dataset
+from carrara.data.prepare import prepare_dataset
+from carrara.progress import Silent
+from carrara.recipe import PrepareRecipe, Recipe
+from carrara.workspace import Workspace
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -66,10 +73,16 @@ def write_tiny_tokenizer(folder: Path) -> int:
 
 
 def write_pairs(path: Path, count: int = 40) -> Path:
-    """Write prompt/completion rows of unequal length."""
+    """Write prompt/completion rows of unequal length, none of them like another."""
+    names = [hashlib.md5(str(n).encode()).hexdigest() for n in range(count)]
     rows = [
-        {"prompt": f"What comes after {n}?" + " Think." * (n % 5), "completion": f"{n + 1}" + "!" * (n % 3)}
-        for n in range(count)
+        {"prompt": f"{name[:8]} {name[8:16]} and {n}?" + " Think." * (n % 5), "completion": name[16:20] + "!" * (n % 3)}
+        for n, name in enumerate(names)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def prepared(workspace: Workspace, source: Path | str, recipe: PrepareRecipe | None = None) -> Dataset:
+    """The dataset of a file under the options of a recipe."""
+    return prepare_dataset(workspace, Recipe(data=str(source), prepare=recipe or PrepareRecipe()), Silent())

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from carrara.evaluate.benchmarks import find_benchmark
-from carrara.evaluate.tasks.arc import ARC_EASY
 from carrara.progress import Progress
 from carrara.recipe import Recipe, make_recipe
+from carrara.tasks.arc import ARC_EASY
+from carrara.tasks.sources import find_benchmark
 from carrara.way import Way, walk
 from carrara.workspace import Workspace, write_atomically
 
@@ -27,7 +27,7 @@ def demo_recipe(rows: Path, benchmarks: Path | None, quick: bool) -> Recipe:
     return make_recipe(
         {
             "data": str(rows),
-            "prepare": {"render": "plain", "test": 0.05, "validation": 0.05},
+            "prepare": {"render": "plain", "test": 0.05, "validation": 0.05, "contamination": "drop"},
             "tune": {"method": "lora", "rank": 16, "learning_rate": 5e-4, "batch_size": 16, "epochs": 1},
             "evaluate": {
                 "tasks": ["arc_easy", "hellaswag", "heldout"],

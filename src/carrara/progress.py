@@ -18,7 +18,9 @@ class Progress(Protocol):
 
     def say(self, sentence: str) -> None: ...
 
-    def track(self, label: str, total: int, unit: str, done: int = 0) -> AbstractContextManager[Advance]: ...
+    def track(self, label: str, total: int, unit: str, done: int = 0) -> AbstractContextManager[Advance]:
+        """Count up to `total`, 0 where nobody knows how many there are."""
+        ...
 
 
 class Silent:

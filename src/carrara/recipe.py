@@ -25,12 +25,22 @@ class Section(BaseModel):
 
 
 class PrepareRecipe(Section):
-    """How rows become examples: `chat` uses the model's template, `plain` joins prompt and completion."""
+    """How rows become examples: `chat` uses the model's template, `plain` joins prompt and completion.
+
+    `map` names the field that holds each part (prompt: question); `group` a field whose equal values stay on one
+    side of a split; `against` the benchmarks whose questions must not be among the rows.
+    """
 
     render: Literal["chat", "plain"] = "chat"
+    map: dict[str, str] = {}
     validation: Share = 0.05
     test: Share = 0.1
+    group: str | None = None
     seed: int = 0
+    drop_duplicates: Literal["none", "exact", "near"] = "exact"
+    against: tuple[str, ...] | None = None  # None: the tasks that `evaluate` names
+    contamination: Literal["refuse", "drop", "report"] = "refuse"
+    personal_data: Literal["report", "redact", "drop"] = "report"
 
 
 class TuneRecipe(Section):
@@ -132,10 +142,11 @@ def make_recipe(content: dict[str, Any], where: str = "the recipe") -> Recipe:
 
 def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     """The recipe with every given value that is not None put over it; sections are merged key by key."""
-    content: dict[str, Any] = recipe.model_dump()
+    content: dict[str, Any] = recipe.model_dump(exclude_unset=True)  # a default is not something the user named
     for key, value in given.items():
         if isinstance(value, Mapping):
-            content[key] |= {name: inner for name, inner in value.items() if inner is not None}
+            inner = {name: item for name, item in value.items() if item is not None}
+            content[key] = content.get(key, {}) | inner
         elif value is not None:
             content[key] = value
     return make_recipe(content, where="the options")

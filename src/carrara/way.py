@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from carrara.data.dataset import Dataset, prepare_dataset
-from carrara.errors import Refusal
+from carrara.data.dataset import Dataset
+from carrara.data.prepare import prepare_dataset
 from carrara.evaluate.run import Evaluation, evaluate_model
 from carrara.models import Model, model_of_run, resolve_model
 from carrara.progress import Progress
@@ -30,12 +30,10 @@ class Way:
 
 def walk(workspace: Workspace, recipe: Recipe, progress: Progress) -> Way:
     """Go the whole way; raises Refusal where a step cannot be done. Nothing made before is lost."""
-    if recipe.data is None:
-        raise Refusal("the recipe names no data; add a line such as 'data: pairs.jsonl'.")
     progress.say("1/5 choose    the model is pinned by digest, so that every figure belongs to these weights")
     model = resolve_model(workspace, recipe.model, progress)
     progress.say("2/5 prepare   rows are checked and split; what is held out is never trained on")
-    dataset = prepare_dataset(workspace, recipe.data, recipe.prepare, progress)
+    dataset = prepare_dataset(workspace, recipe, progress)
     progress.say(f"3/5 tune      {recipe.tune.method} learns the completions and their end, nothing else")
     run = tune_model(workspace, model, dataset, recipe, progress)
     progress.say("4/5 evaluate  the same questions before and after, without near-copies of training rows")

@@ -9,8 +9,8 @@ import pytest
 from carrara.evaluate.metrics import Figure, figures, record_of_choice
 from carrara.evaluate.protocol import PROTOCOLS
 from carrara.evaluate.scores import Record
-from carrara.evaluate.task import Item
-from carrara.evaluate.tasks import BENCHMARKS
+from carrara.tasks import BENCHMARKS
+from carrara.tasks.task import Item
 
 LM_EVAL, LEADERBOARD = PROTOCOLS["lm-eval-0.4"], PROTOCOLS["leaderboard-2023-10"]
 

@@ -10,9 +10,9 @@ import pytest
 
 from carrara.errors import Refusal
 from carrara.evaluate.protocol import PROTOCOLS, build_context, find_protocol, order_and_draw, shots_for
-from carrara.evaluate.task import Item
-from carrara.evaluate.tasks import BENCHMARKS
-from carrara.evaluate.tasks.hellaswag import clean
+from carrara.tasks import BENCHMARKS
+from carrara.tasks.hellaswag import clean
+from carrara.tasks.task import Item
 
 LM_EVAL, LEADERBOARD = PROTOCOLS["lm-eval-0.4"], PROTOCOLS["leaderboard-2023-10"]
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from carrara.data.dataset import prepare_dataset
 from carrara.errors import Refusal
 from carrara.evaluate import run as evaluate_run
 from carrara.evaluate.run import evaluate_model
@@ -17,7 +16,7 @@ from carrara.progress import Silent
 from carrara.recipe import EvaluateRecipe, PrepareRecipe, Recipe, TuneRecipe
 from carrara.tune.run import tune_model
 from carrara.workspace import Workspace
-from tests.tiny import write_pairs, write_tiny_model
+from tests.tiny import prepared, write_pairs, write_tiny_model
 
 
 @pytest.fixture
@@ -118,9 +117,7 @@ def test_a_damaged_benchmark_file_is_named(workspace: Workspace, tiny_model: Mod
 
 
 def test_heldout_measures_the_test_split(workspace: Workspace, tiny_model: Model, tmp_path: Path) -> None:
-    dataset = prepare_dataset(
-        workspace, str(write_pairs(tmp_path / "p.jsonl", 80)), PrepareRecipe(test=0.3, render="plain"), Silent()
-    )
+    dataset = prepared(workspace, write_pairs(tmp_path / "p.jsonl", 80), PrepareRecipe(test=0.3, render="plain"))
     evaluation = evaluate_model(workspace, tiny_model, EvaluateRecipe(tasks=("heldout",)), Silent(), heldout=dataset)
     records = evaluation.scores.records
     assert len(records) == dataset.artefact.summary["splits"]["test"]
@@ -135,7 +132,7 @@ def test_near_copies_of_training_rows_are_not_asked(
     rows = [{"prompt": f"Question: What is {n}?\nAnswer:", "completion": "n"} for n in range(10)]
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    dataset = prepare_dataset(workspace, str(path), PrepareRecipe(test=0, validation=0, render="plain"), Silent())
+    dataset = prepared(workspace, path, PrepareRecipe(test=0, validation=0, render="plain"))
     evaluation = evaluate_model(workspace, tiny_model, _recipe(folder, limit=20), Silent(), not_near=dataset)
     assert [record.item for record in evaluation.scores.records] == list(range(10, 30))
     assert evaluation.scores.receipt["tasks"]["arc_easy"]["near_copies_skipped"] == 10
@@ -153,7 +150,7 @@ def test_the_rendering_of_held_out_rows_is_part_of_the_scores(
     found = []
     for render in ("chat", "plain"):
         recipe = PrepareRecipe.model_validate({"test": 0.3, "render": render})
-        dataset = prepare_dataset(workspace, str(path), recipe, Silent())
+        dataset = prepared(workspace, path, recipe)
         scored = evaluate_model(workspace, tiny_model, EvaluateRecipe(tasks=("heldout",)), Silent(), heldout=dataset)
         found.append((scored.artefact.id, scored.figures[0].value))
     assert found[0][0] != found[1][0]
@@ -173,8 +170,8 @@ def test_numbers_that_are_none_are_refused(workspace: Workspace, folder: Path, t
 
 def test_rows_that_a_run_learned_are_not_held_out(workspace: Workspace, tiny_model: Model, tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "p.jsonl", 60)
-    learned = prepare_dataset(workspace, str(path), PrepareRecipe(test=0.1), Silent())
-    other = prepare_dataset(workspace, str(path), PrepareRecipe(test=0.5), Silent())
+    learned = prepared(workspace, path, PrepareRecipe(test=0.1))
+    other = prepared(workspace, path, PrepareRecipe(test=0.5))
     run = tune_model(workspace, tiny_model, learned, Recipe(tune=TuneRecipe(epochs=0.1)), Silent())
     model = model_of_run(run.artefact, workspace)
     recipe = EvaluateRecipe(tasks=("heldout",))

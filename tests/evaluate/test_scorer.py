@@ -12,10 +12,10 @@ from carrara.data.render import context_and_continuation
 from carrara.evaluate import scorer
 from carrara.evaluate.protocol import PROTOCOLS, build_context, order_and_draw
 from carrara.evaluate.scorer import row_of_text, rows_of_question, score_rows
-from carrara.evaluate.tasks import BENCHMARKS
 from carrara.models import Model, resolve_model
 from carrara.models.load import Loaded, load_model
 from carrara.progress import Silent
+from carrara.tasks import BENCHMARKS
 from carrara.workspace import Workspace
 from tests.tiny import write_tiny_tokenizer
 

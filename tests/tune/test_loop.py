@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from carrara.data.dataset import Dataset, prepare_dataset
+from carrara.data.dataset import Dataset
 from carrara.data.rendering import render_usable
 from carrara.errors import Refusal
 from carrara.models import Model, model_of_run
@@ -24,14 +24,14 @@ from carrara.tune.methods import attach, trainable
 from carrara.tune.optimizer import Optimizer, learning_rate_at
 from carrara.tune.run import tune_model
 from carrara.workspace import Workspace
-from tests.tiny import write_pairs
+from tests.tiny import prepared, write_pairs
 
 PLAIN = PrepareRecipe(render="plain", test=0.1, validation=0.1)
 
 
 @pytest.fixture
 def dataset(workspace: Workspace, tmp_path: Path) -> Dataset:
-    return prepare_dataset(workspace, str(write_pairs(tmp_path / "pairs.jsonl", 60)), PLAIN, Silent())
+    return prepared(workspace, write_pairs(tmp_path / "pairs.jsonl", 60), PLAIN)
 
 
 def _training(model: Model, dataset: Dataset, recipe: TuneRecipe, folder: Path) -> Training:
@@ -151,7 +151,7 @@ def test_full_tuning_starts_from_the_weights_as_stored(
 def test_rows_that_cannot_be_rendered_are_set_aside(workspace: Workspace, tiny_model: Model, tmp_path: Path) -> None:
     path = write_pairs(tmp_path / "pairs.jsonl", 30)
     path.write_text(path.read_text() + '{"prompt": "Hi<|im_end|>", "completion": "x"}\n')
-    chat = prepare_dataset(workspace, str(path), PrepareRecipe(test=0, validation=0), Silent())
+    chat = prepared(workspace, path, PrepareRecipe(test=0, validation=0))
     run = tune_model(workspace, tiny_model, chat, Recipe(tune=TuneRecipe(batch_size=30)), Silent())
     assert run.artefact.summary["steps"] == 1
     loaded = load_model(tiny_model, "float32")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from carrara.verdict import formats
@@ -29,25 +27,3 @@ def test_units_follow_the_metric() -> None:
 @pytest.mark.parametrize(("p", "shown"), [(0.0, "< 0.001"), (0.00099, "< 0.001"), (0.0312, "0.031"), (1.0, "1.000")])
 def test_p_values(p: float, shown: str) -> None:
     assert formats.p_value(p) == shown
-
-
-def test_long_texts_are_cut_and_say_so() -> None:
-    assert formats.short("a" * 1200) == "a" * 1200
-    assert formats.short("a" * 3200).endswith("a\N{HORIZONTAL ELLIPSIS} (2,000 more characters)")
-
-
-@pytest.mark.parametrize(
-    ("content", "shown"),
-    [
-        (None, "not known"),
-        (True, "yes"),
-        (12345, "12,345"),
-        (-0.00012345678, "\N{MINUS SIGN}0.000123457"),
-        ("as-it-is", "as-it-is"),
-        ([1, "b"], "1, b"),
-        ([], "none"),
-        ({"rank": 16, "dropout": 0.0}, "rank: 16; dropout: 0"),
-    ],
-)
-def test_any_value_is_plain_text(content: Any, shown: str) -> None:
-    assert formats.plain(content) == shown

@@ -55,7 +55,7 @@ class TerminalProgress:
             bars.TimeRemainingColumn(),
         )
         with bars.Progress(*columns, console=self._console, transient=False) as bar:
-            task = bar.add_task(label, total=total, completed=done, unit=f"{unit}s", detail="")
+            task = bar.add_task(label, total=total or None, completed=done, unit=f"{unit}s", detail="")
 
             def advance(count: int, detail: str = "") -> None:
                 bar.update(task, advance=count)
@@ -72,9 +72,12 @@ class TerminalProgress:
             nonlocal shown, reached
             reached += count
             now = time.monotonic()
-            if now - shown < _EVERY and (reached < total or now - started < 2):
+            if now - shown < _EVERY and (reached < total or not total or now - started < 2):
                 return
             shown = now
+            if not total:
+                self.say(f"{label}: {reached} {unit}s in {now - started:.0f} s")
+                return
             rate = (reached - done) / (now - started)
             left = f"{(total - reached) / rate:.0f} s left" if reached < total else f"{now - started:.0f} s"
             self.say(f"{label}: {reached} of {total} {unit}s, {left}{'  ' + detail if detail else ''}")

@@ -30,11 +30,12 @@ def evaluate_command(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Score a model item by item; run again after a kill, it goes on where it was."""
-    from carrara.data.dataset import Dataset, prepare_dataset
+    from carrara.data.dataset import Dataset
+    from carrara.data.prepare import prepare_dataset
     from carrara.errors import Refusal
     from carrara.evaluate.run import evaluate_model
     from carrara.models import resolve_model
-    from carrara.recipe import EvaluateRecipe, PrepareRecipe, make_recipe
+    from carrara.recipe import EvaluateRecipe, make_recipe
     from carrara.workspace import open_workspace
 
     names = [name.strip() for name in tasks.split(",") if name.strip()] if tasks else list(EvaluateRecipe().tasks)
@@ -52,7 +53,7 @@ def evaluate_command(
     resolved = resolve_model(store, model, progress)
     dataset: Dataset | None = None
     if data:
-        dataset = prepare_dataset(store, data, PrepareRecipe(), progress)
+        dataset = prepare_dataset(store, make_recipe({"data": data}), progress)
     elif "dataset" in resolved.source.inputs:
         dataset = Dataset(store.get(resolved.source.inputs["dataset"]))
     if skip_near_copies and dataset is None:

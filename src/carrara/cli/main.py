@@ -12,6 +12,7 @@ import typer
 
 from carrara.cli.chat import chat_command
 from carrara.cli.compare import compare_command
+from carrara.cli.data import data_app
 from carrara.cli.demo import demo_command
 from carrara.cli.doctor import doctor_command
 from carrara.cli.evaluate import evaluate_command
@@ -39,6 +40,7 @@ def make_app() -> typer.Typer:
     app.command("demo")(demo_command)
     app.add_typer(models_app, name="models")
     app.command("prepare")(prepare_command)
+    app.add_typer(data_app, name="data")
     app.command("tune")(tune_command)
     app.command("evaluate")(evaluate_command)
     app.command("compare")(compare_command)

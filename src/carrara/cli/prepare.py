@@ -1,111 +1,205 @@
-"""`carrara prepare`: rows become a dataset."""
+"""`carrara prepare`: rows become a dataset, with a dossier."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from carrara.cli.console import make_progress, print_json, print_line
-from carrara.cli.options import JsonOption, WorkspaceOption
+from carrara.cli.options import BenchmarksOption, JsonOption, WorkspaceOption
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from carrara.data.dataset import Dataset
-    from carrara.data.rendering import TokenCounts
+    from carrara.models import Model
+    from carrara.progress import Progress
+    from carrara.recipe import Recipe
+    from carrara.workspace import Artefact, Workspace
 
 _STYLES = {"learned": "black on green", "context": "", "special": "bold magenta"}
+_DOSSIER = ("dossier.html", "dossier.json")
 
 
 def prepare_command(
-    file: Annotated[str, typer.Argument(help="JSONL of prompt/completion, messages or instruction/output rows.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="JSONL, JSON, CSV, TSV, Parquet, Arrow, text or Markdown, also compressed; a folder, a zip archive, "
+            "hub:owner/name, or a recipe in YAML that names the data."
+        ),
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also copy the dataset to this folder.")] = None,
     model: Annotated[str | None, typer.Option(help="Model whose tokenizer counts and shows the tokens.")] = None,
+    map: Annotated[
+        str | None, typer.Option(help="Which field holds which part: prompt=question,completion=answer.")
+    ] = None,
     render: Annotated[
         str | None, typer.Option(help="chat (the model's template) or plain (prompt + completion).")
     ] = None,
     test: Annotated[float | None, typer.Option(help="Share of rows held out for testing (default 0.1).")] = None,
     validation: Annotated[float | None, typer.Option(help="Share of rows for validation (default 0.05).")] = None,
+    group: Annotated[str | None, typer.Option(help="Field whose equal values stay in one split.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the split.")] = None,
-    show_tokens: Annotated[int, typer.Option(help="Show so many rows, coloured by what is learned.")] = 0,
+    drop_duplicates: Annotated[
+        str | None, typer.Option(help="none, exact (default: one of each is kept) or near.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Benchmarks that rows must not copy, by commas (default: those at hand).")
+    ] = None,
+    benchmarks: BenchmarksOption = None,
+    contamination: Annotated[
+        str | None, typer.Option(help="refuse (default for benchmarks that are named), drop or report.")
+    ] = None,
+    personal_data: Annotated[str | None, typer.Option(help="report (default), redact or drop.")] = None,
+    show_values: Annotated[bool, typer.Option("--show-values", help="Do not mask personal values in reports.")] = False,
+    show_tokens: Annotated[int, typer.Option(min=0, help="Show so many rows, coloured by what is learned.")] = 0,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Check, split and render a file of rows; bad rows go to a quarantine with number and reason."""
-    from carrara.data.dataset import export_dataset, prepare_dataset
-    from carrara.data.rendering import count_dataset_tokens
-    from carrara.models import resolve_model
-    from carrara.models.load import context_of, load_tokenizer
-    from carrara.models.machine import prepare_for_heavy_work
-    from carrara.recipe import DEFAULT_MODEL, make_recipe
+    """Read, check and split rows; the dossier tells what was found and where every row went."""
+    from carrara.data.dataset import export_dataset
+    from carrara.data.dossier.stage import Wanted, make_dossier
+    from carrara.data.prepare import prepare_dataset
     from carrara.workspace import open_workspace
 
-    given = {"render": render, "test": test, "validation": validation, "seed": seed}
-    recipe = make_recipe({"prepare": {key: value for key, value in given.items() if value is not None}}).prepare
+    options = {
+        "map": _mapping(map),
+        "render": render,
+        "test": test,
+        "validation": validation,
+        "group": group,
+        "seed": seed,
+        "drop_duplicates": drop_duplicates,
+        "against": _names(against),
+        "contamination": contamination,
+        "personal_data": personal_data,
+    }
     progress = make_progress()
     store = open_workspace(workspace)
-    dataset = prepare_dataset(store, file, recipe, progress)
+    recipe, unchecked = _recipe(store, source, {"model": model, "prepare": options}, benchmarks)
+    dataset = prepare_dataset(store, recipe, progress, show_values)
     if output:
         export_dataset(dataset, output)
-    prepare_for_heavy_work()
-    chosen = resolve_model(store, model or DEFAULT_MODEL, progress)
-    tokenizer = load_tokenizer(chosen)
-    counts = count_dataset_tokens(dataset, tokenizer, context_of(chosen), progress)
-    if json:
-        print_json(_result(dataset, counts, output))
-        return
-    _print(dataset, counts, output)
-    if show_tokens:
-        _show(dataset, tokenizer, show_tokens, context_of(chosen))
-
-
-def _result(dataset: Dataset, counts: TokenCounts, output: Path | None) -> dict[str, Any]:
-    summary = dataset.artefact.summary
-    return {
-        "dataset": str(output or dataset.artefact.path),
-        "id": dataset.artefact.reference,
-        "rows": summary["rows"],
-        "splits": summary["splits"],
-        "tokens": asdict(counts),
-    }
-
-
-def _print(dataset: Dataset, counts: TokenCounts, output: Path | None) -> None:
-    from carrara.data.dataset import QUARANTINE
-
+    chosen = _model(store, recipe, model, progress)
+    wanted = Wanted(recipe, unchecked, max(3, show_tokens), show_values)
+    dossier = make_dossier(store, dataset, chosen, wanted, progress)
     folder = output or dataset.artefact.path
-    rows, splits = dataset.artefact.summary["rows"], dataset.artefact.summary["splits"]
-    share = counts.supervised / counts.total
-    print_line(f"rows      {rows['read']} read, {rows['kept']} kept, {rows['quarantined']} in quarantine")
-    print_line(f"splits    {splits['train']} train, {splits['validation']} validation, {splits['test']} test")
-    print_line(f"tokens    {counts.total:,}, of which {counts.supervised:,} ({share:.0%}) are learned")
-    if counts.truncated_rows:
-        print_line(f"cut       {counts.truncated_rows} rows lose the beginning of their context")
-    if rows["quarantined"]:
-        print_line(f"refused   {folder / QUARANTINE}")
+    for name in _DOSSIER if output else ():
+        shutil.copyfile(dossier.path / name, folder / name)
+    page = (output or dossier.path) / "dossier.html"
+    if json:
+        print_json(_result(dataset, dossier, folder, page))
+        return
+    _print(dataset, dossier, folder, page)
+    if show_tokens:
+        _show(dossier, show_tokens)
+
+
+def _recipe(
+    store: Workspace, source: str, given: dict[str, Any], benchmarks: Path | None
+) -> tuple[Recipe, dict[str, str]]:
+    """The recipe, and why benchmarks are not checked. Without any named, those at hand are checked, to report."""
+    from carrara.data.dataset import existing_dataset
+    from carrara.recipe import make_recipe, override, read_recipe
+    from carrara.tasks.questions import questions_at_hand
+
+    is_recipe = Path(source).suffix in (".yaml", ".yml")
+    recipe = override(read_recipe(Path(source)) if is_recipe else make_recipe({"data": source}), given)
+    if benchmarks:
+        recipe = override(recipe, {"evaluate": {"benchmarks": benchmarks}})
+    if is_recipe or recipe.prepare.against is not None or existing_dataset(store, source):
+        return recipe, {}
+    ready, missing = questions_at_hand(store, recipe.evaluate.benchmarks)
+    policy = recipe.prepare.contamination if given["prepare"]["contamination"] else "report"
+    at_hand = {"against": [each.name for each in ready], "contamination": policy}
+    return override(recipe, {"prepare": at_hand}), missing
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",") if name.strip()] if text is not None else None
+
+
+def _mapping(text: str | None) -> dict[str, str] | None:
+    from carrara.errors import Refusal
+
+    if text is None:
+        return None
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if wrong := [part for part, equals, field in pairs if not (part.strip() and equals and field.strip())]:
+        raise Refusal(f"--map holds '{wrong[0]}', no part=field; write it as prompt=question,completion=answer.")
+    return {part.strip(): field.strip() for part, _, field in pairs}
+
+
+def _model(store: Workspace, recipe: Recipe, asked: str | None, progress: Progress) -> Model | None:
+    """The model that counts tokens; only one that was asked for must be had."""
+    from carrara.errors import Refusal
+    from carrara.models import resolve_model
+    from carrara.models.machine import prepare_for_heavy_work
+
+    prepare_for_heavy_work()
+    try:
+        return resolve_model(store, recipe.model, progress)
+    except Refusal as refusal:
+        if asked or "model" in recipe.model_fields_set:
+            raise
+        progress.say(f"tokens are not counted: {refusal}")
+        return None
+
+
+def _result(dataset: Dataset, dossier: Artefact, folder: Path, page: Path) -> dict[str, Any]:
+    summary, tokens = dataset.artefact.summary, dossier.summary["tokens"]
+    return {
+        "dataset": str(folder),
+        "id": dataset.artefact.reference,
+        **{key: summary[key] for key in ("rows", "dropped", "splits", "duplicates", "personal_data", "contaminated")},
+        "tokens": tokens and {
+            "total": tokens["total"],
+            "supervised": tokens["supervised"],
+            "truncated_rows": tokens["truncated"]["rows"],
+            "set_aside_rows": tokens["set_aside"]["rows"],
+        },
+        "estimate": dossier.summary["estimate"],
+        "dossier": str(page),
+    }  # fmt: skip
+
+
+def _print(dataset: Dataset, dossier: Artefact, folder: Path, page: Path) -> None:
+    import json
+
+    from carrara.data.dossier import findings
+
+    summary, tokens = dataset.artefact.summary, dossier.summary["tokens"]
+    rows, splits = summary["rows"], summary["splits"]
+    print_line(f"rows      {rows['read']:,} read, {rows['kept']:,} kept, {rows['quarantined']:,} in quarantine")
+    for kind, count in summary["dropped"].items():
+        if count:
+            print_line(f"dropped   {count:,} of these for {kind.replace('_', ' ')}")
+    print_line(f"splits    {splits['train']:,} train, {splits['validation']:,} validation, {splits['test']:,} test")
+    if tokens:
+        share = tokens["supervised"] / max(1, tokens["total"])
+        print_line(f"tokens    {tokens['total']:,}, of which {tokens['supervised']:,} ({share:.0%}) are learned")
+    for finding in findings(json.loads((dossier.path / "dossier.json").read_text(encoding="utf-8"))):
+        print_line(f"{finding.severity:<10}{finding.sentence} {finding.remedy}".rstrip())
+    print_line(f"dossier   {page}")
     print_line(f"dataset   {folder}")
 
 
-def _show(dataset: Dataset, tokenizer: PreTrainedTokenizerBase, count: int, longest: int) -> None:
+def _show(dossier: Artefact, count: int) -> None:
     """Print rows with what is learned marked by colour and, where there is none, by brackets."""
+    import json
+
     from rich.console import Console
     from rich.text import Text
-
-    from carrara.data.render import Rendered
-    from carrara.data.rendering import render_split, token_spans
 
     console = Console(highlight=False)
     brackets = not console.is_terminal
     console.print(Text.assemble(("learned", _STYLES["learned"]), "  context  ", ("special", _STYLES["special"])))
-    rows = [row for row in render_split(dataset, "train", tokenizer, longest) if isinstance(row, Rendered)]
-    for row in rows[:count]:
+    for row in json.loads((dossier.path / "dossier.json").read_text(encoding="utf-8"))["shown"][:count]:
         text = Text()
-        for kind, words in token_spans(tokenizer, row):
+        for kind, words in row["spans"]:
             text.append(f"[[{words}]]" if brackets and kind == "learned" else words, style=_STYLES[kind])
-        console.print(
-            Text(f"— row {row.row}: {row.supervised_count} of {len(row.ids)} tokens are learned", style="dim")
-        )
+        head = f"— {row['file']}, row {row['row']}: {row['learned']} of {row['tokens']} tokens are learned"
+        console.print(Text(head, style="dim"))
         console.print(text, soft_wrap=True)

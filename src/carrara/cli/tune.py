@@ -25,8 +25,7 @@ def tune_command(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Fine-tune a model; run again after a kill, it goes on where it was."""
-    from carrara.data.dataset import prepare_dataset
-    from carrara.errors import Refusal
+    from carrara.data.prepare import prepare_dataset
     from carrara.models import resolve_model
     from carrara.recipe import override, read_recipe
     from carrara.tune.distributed import join_world
@@ -35,11 +34,9 @@ def tune_command(
 
     given: dict[str, Any] = {"model": model, "data": data, "tune": {"method": method}}
     wanted = override(read_recipe(recipe), given)
-    if wanted.data is None:
-        raise Refusal(f"{recipe} names no data; add a line such as 'data: pairs.jsonl', or use --data.")
     progress = make_progress()
     store = open_workspace(workspace)
-    dataset = prepare_dataset(store, wanted.data, wanted.prepare, progress)
+    dataset = prepare_dataset(store, wanted, progress)
     base = resolve_model(store, wanted.model, progress)
     run = tune_model(store, base, dataset, wanted, progress, fresh=not resume)
     if not join_world().leads:

@@ -10,16 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from carrara.data.encode import Encoder
 from carrara.data.example import Example, Message
+from carrara.data.template import ChatTemplate, Piece, chat_pieces, chat_template, prompt_text
 from carrara.errors import Refusal
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+Mode = Literal["chat", "plain"]
+
 
 @dataclass(frozen=True)
 class Rendered:
-    """Token ids and, for each, whether the model learns to predict it. `cut` tokens were dropped in front."""
+    """Token ids and, for each, whether the model learns to predict it.
+
+    `cut` tokens are missing: in front, or of a document at its end.
+    """
 
     ids: tuple[int, ...]
     supervised: tuple[bool, ...]
@@ -32,29 +39,48 @@ class Rendered:
         return sum(self.supervised)
 
 
-def render_example(
-    tokenizer: PreTrainedTokenizerBase, example: Example, mode: Literal["chat", "plain"], max_length: int
-) -> Rendered:
-    """Render one example; a row longer than `max_length` loses the beginning of its context, never its answer.
+class RowRefusal(Refusal):
+    """A row that cannot be rendered. `reason` is the sentence without the row, alike for rows alike."""
 
-    Raises Refusal if the model's template cannot render it or the answer alone is too long.
+    def __init__(self, example: Example, reason: str) -> None:
+        place = f"{example.file}, row {example.row}" if example.file else f"row {example.row}"
+        super().__init__(f"{place}: {reason}")
+        self.reason = reason
+
+
+def render_example(tokenizer: PreTrainedTokenizerBase, example: Example, mode: Mode, max_length: int) -> Rendered:
+    """Render one example as `render_examples` does; raises the RowRefusal."""
+    row = render_examples(tokenizer, [example], mode, max_length)[0]
+    if isinstance(row, Refusal):
+        raise row
+    return row
+
+
+def render_examples(
+    tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], mode: Mode, max_length: int
+) -> list[Rendered | RowRefusal]:
+    """Each example rendered, or why it cannot be; about a thousand at a time are quick and small.
+
+    A row longer than `max_length` loses the beginning of its context, never an answer; a document, which is
+    rendered plain in either mode, loses its end. Raises Refusal if the tokenizer cannot end a text.
     """
-    pieces = _chat_pieces(tokenizer, example) if mode == "chat" else _plain_pieces(tokenizer, example)
-    ids: list[int] = []
-    mask: list[bool] = []
-    text = ""
-    for piece, supervised in pieces:
-        # A chat template writes its own BOS; plain text gets the tokenizer's.
-        added = _continue(tokenizer, text, ids, piece, special=mode == "plain")
-        ids += added
-        mask += [supervised] * len(added)
-        text += piece
-    return _fit(ids, mask, example, max_length)
+    template = chat_template(tokenizer)
+    encoder = Encoder(tokenizer)
+    plain = end_of_text(tokenizer) if mode == "plain" or any(example.is_document for example in examples) else ""
+    rows = [_pieces(template, example, mode, plain) for example in examples]
+    encoded = iter(encoder.encode([[text for text, _ in row] for row in rows if not isinstance(row, RowRefusal)]))
+    opening = encoder.opening() if plain else []
+    return [
+        row
+        if isinstance(row, RowRefusal)
+        else _rendered(example, row, *next(encoded), [] if _by_template(example, mode) else opening, max_length)
+        for example, row in zip(examples, rows, strict=True)
+    ]
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
     """The ids that ask the model for the next assistant message: what serving feeds, and training's context."""
-    return _encode(tokenizer, _template(tokenizer, messages, answer=True), special=False)
+    return _encode(tokenizer, prompt_text(chat_template(tokenizer), messages), special=False)
 
 
 def context_and_continuation(
@@ -72,12 +98,6 @@ def context_and_continuation(
     return context_ids, whole[len(context_ids) :]
 
 
-def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """The texts that become control tokens wherever they stand: named special ones and those merely marked so."""
-    marked = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-    return list(dict.fromkeys([*tokenizer.all_special_tokens, *marked]))
-
-
 def end_of_text(tokenizer: PreTrainedTokenizerBase) -> str:
     """The end-of-sequence token's text; raises Refusal if the tokenizer has none."""
     if not isinstance(tokenizer.eos_token, str):
@@ -89,80 +109,58 @@ def _encode(tokenizer: PreTrainedTokenizerBase, text: str, special: bool) -> lis
     return list(tokenizer.encode(text, add_special_tokens=special))
 
 
-def _continue(tokenizer: PreTrainedTokenizerBase, text: str, ids: list[int], piece: str, special: bool) -> list[int]:
-    """The ids of `piece` after `text`; encoded together, unless a token would straddle the border."""
-    whole = _encode(tokenizer, text + piece, special)
-    if whole[: len(ids)] == ids:
-        return whole[len(ids) :]
-    return _encode(tokenizer, piece, special=False)
+def _by_template(example: Example, mode: Mode) -> bool:
+    return mode == "chat" and not example.is_document
 
 
-def _plain_pieces(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[tuple[str, bool]]:
-    if [m.role for m in example.messages] != ["user", "assistant"]:
-        raise Refusal(f"row {example.row} is a conversation and cannot be rendered plain; use render: chat.")
-    prompt, completion = (m.content for m in example.messages)
-    return [(prompt, False), (completion + end_of_text(tokenizer), True)]
-
-
-def _chat_pieces(tokenizer: PreTrainedTokenizerBase, example: Example) -> list[tuple[str, bool]]:
-    pieces: list[tuple[str, bool]] = []
-    done = ""
-    for index in example.supervised:
-        before = _template(tokenizer, example.messages[:index], answer=True)
-        after = _template(tokenizer, example.messages[: index + 1], answer=False)
-        if not before.startswith(done) or not after.startswith(before):
-            raise Refusal(
-                f"row {example.row}: the model's chat template does not render a conversation turn by turn, "
-                "so the answer cannot be told from its context; use another model or render: plain."
-            )
-        answer = _answer(tokenizer, after[len(before) :], example.messages[index].content, example.row)
-        pieces += [(before[len(done) :], False), (answer, True)]
-        done = before + answer
-    return pieces
-
-
-def _answer(tokenizer: PreTrainedTokenizerBase, rendered: str, content: str, row: int) -> str:
-    """The part of the rendered turn from its content to the end-of-turn token, both included."""
-    start = rendered.find(content.strip())
-    if start < 0:
-        raise Refusal(f"row {row}: the model's chat template changes the answer's text; use render: plain.")
-    rest = start + len(content.strip())
-    ends = [(place, token) for token in control_tokens(tokenizer) if (place := rendered.find(token, rest)) >= 0]
-    if not ends:
-        raise Refusal(
-            f"row {row}: the model's chat template writes no end-of-turn token after an answer, "
-            "so the model would never learn to stop; use an instruct model or render: plain."
-        )
-    place, token = min(ends)
-    return rendered[: place + len(token)]
-
-
-def _template(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], answer: bool) -> str:
-    from jinja2 import TemplateError
-
-    if not tokenizer.chat_template:
-        raise Refusal("the model has no chat template; use render: plain, or an instruct model.")
-    for message in messages:
-        if forged := [token for token in control_tokens(tokenizer) if token in message.content]:
-            raise Refusal(f"a message holds the control token {forged[0]}, which could forge a turn; remove it.")
-    turns = [{"role": m.role, "content": m.content} for m in messages]
+def _pieces(template: ChatTemplate, example: Example, mode: Mode, end: str) -> list[Piece] | RowRefusal:
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer)
-    except TemplateError as error:
-        raise Refusal(f"the model's chat template refuses this conversation: {error}") from error
-    assert isinstance(text, str)
-    return text
+        if not example.supervised:
+            raise Refusal("none of its messages is learned; give an assistant's message a weight above 0.")
+        return chat_pieces(template, example) if _by_template(example, mode) else _plain_pieces(example, end)
+    except Refusal as refusal:
+        return RowRefusal(example, str(refusal))
 
 
-def _fit(ids: list[int], mask: list[bool], example: Example, max_length: int) -> Rendered:
+def _plain_pieces(example: Example, end: str) -> list[Piece]:
+    if example.is_document:
+        return [(example.messages[0].content + end, True)]
+    if [m.role for m in example.messages] != ["user", "assistant"]:
+        raise Refusal("it is a conversation and cannot be rendered plain; use render: chat.")
+    if example.tools or any("tool_calls" in m.extra for m in example.messages):
+        raise Refusal("it has tools, which plain rendering does not show; use render: chat, or take them out.")
+    prompt, completion = (m.content for m in example.messages)
+    return [(prompt, False), (completion + end, True)]
+
+
+def _rendered(
+    example: Example, pieces: Sequence[Piece], ids: list[int], ends: list[int], opening: list[int], max_length: int
+) -> Rendered | RowRefusal:
+    mask = [False] * len(opening)
+    start = 0
+    for (_, supervised), end in zip(pieces, ends, strict=True):
+        mask += [supervised] * (end - start)
+        start = end
+    mask[0] = False  # nothing stands before the first token that could predict it
+    ids = [*opening, *ids]
     cut = max(0, len(ids) - max_length)
+    if cut and example.is_document:
+        ids, mask = ids[:max_length], mask[:max_length]
+    elif cut:
+        ids, mask = ids[cut:], _mask_behind(mask, cut)
+    if not any(mask):
+        return RowRefusal(
+            example,
+            f"its answers do not fit into {max_length} tokens; shorten it, raise tune.max_length, or use a model "
+            "with a longer context.",
+        )
+    return Rendered(tuple(ids), tuple(mask), example.row, example.id, cut)
+
+
+def _mask_behind(mask: list[bool], cut: int) -> list[bool]:
+    """The mask without its first `cut` places; an answer that has lost its beginning or all context is not learned."""
     kept = mask[cut:]
-    if cut and mask[cut] and mask[cut - 1]:  # the rest of an answer whose beginning is gone is not learned
+    if kept[0]:
         rest = kept.index(False) if False in kept else len(kept)
         kept[:rest] = [False] * rest
-    if cut and not (any(kept) and not kept[0]):
-        raise Refusal(
-            f"row {example.row} has {len(ids)} tokens and its answers do not fit into {max_length}; "
-            "shorten the row or raise tune.max_length."
-        )
-    return Rendered(tuple(ids[cut:]), tuple(kept), example.row, example.id, cut)
+    return kept

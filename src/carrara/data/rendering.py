@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from carrara.data.dataset import SPLITS, Dataset, Split
-from carrara.data.render import Rendered, render_example
+from carrara.data.dataset import Dataset
+from carrara.data.example import Example
+from carrara.data.render import Mode, Rendered, RowRefusal, render_examples
+from carrara.data.split import Split
 from carrara.errors import Refusal
 from carrara.progress import Progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+_AT_ONCE = 1000  # rows
 
 
 @dataclass(frozen=True)
@@ -26,15 +30,14 @@ class TokenCounts:
 
 def render_split(
     dataset: Dataset, split: Split, tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> list[Rendered | Refusal]:
+) -> list[Rendered | RowRefusal]:
     """All rows of a split, in order, each rendered or with the reason why it cannot be."""
-    rows: list[Rendered | Refusal] = []
-    for example in dataset.examples(split):
-        try:
-            rows.append(render_example(tokenizer, example, dataset.render, max_length))
-        except Refusal as refusal:
-            rows.append(refusal)
-    return rows
+    examples = dataset.examples(split)
+    return [
+        row
+        for start in range(0, len(examples), _AT_ONCE)
+        for row in render_examples(tokenizer, examples[start : start + _AT_ONCE], dataset.render, max_length)
+    ]
 
 
 def render_usable(
@@ -42,7 +45,7 @@ def render_usable(
 ) -> list[Rendered]:
     """The rows of a split that can be rendered; says how many cannot, raises Refusal if none of several can."""
     rows = render_split(dataset, split, tokenizer, max_length)
-    refused = [row for row in rows if isinstance(row, Refusal)]
+    refused = [row for row in rows if isinstance(row, RowRefusal)]
     usable = [row for row in rows if isinstance(row, Rendered)]
     if refused and not usable:
         raise Refusal(f"no row of the {split} split can be used; {refused[0]}")
@@ -60,15 +63,6 @@ def count_tokens(rows: Sequence[Rendered]) -> TokenCounts:
     )
 
 
-def count_dataset_tokens(
-    dataset: Dataset, tokenizer: PreTrainedTokenizerBase, max_length: int, progress: Progress
-) -> TokenCounts:
-    """Totals over all splits of a dataset."""
-    return count_tokens(
-        [row for split in SPLITS for row in render_usable(dataset, split, tokenizer, max_length, progress)]
-    )
-
-
 def usable_length(wanted: int | None, context: int) -> int:
     """The longest row in tokens; raises Refusal if more is wanted than the model's context holds."""
     if wanted and wanted > context:
@@ -78,7 +72,8 @@ def usable_length(wanted: int | None, context: int) -> int:
 
 def token_spans(tokenizer: PreTrainedTokenizerBase, row: Rendered) -> list[tuple[str, str]]:
     """Runs of a row's text with their kind: `learned`, `context` or `special`."""
-    special = set(tokenizer.all_special_ids)
+    marked = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = marked.union(tokenizer.all_special_ids)
     runs: list[tuple[str, list[int]]] = []
     for token, learned in zip(row.ids, row.supervised, strict=True):
         kind = "learned" if learned else "special" if token in special else "context"
@@ -87,3 +82,18 @@ def token_spans(tokenizer: PreTrainedTokenizerBase, row: Rendered) -> list[tuple
         else:
             runs.append((kind, [token]))
     return [(kind, str(tokenizer.decode(ids, skip_special_tokens=False))) for kind, ids in runs]
+
+
+def shown_rows(
+    examples: Iterable[Example], tokenizer: PreTrainedTokenizerBase, mode: Mode, max_length: int, count: int
+) -> list[dict[str, Any]]:
+    """The first `count` rows that can be rendered, token by token: the dossier's `shown` but for the split."""
+    shown: list[dict[str, Any]] = []
+    rest = iter(examples)
+    while len(shown) < count and (example := next(rest, None)):
+        row = render_examples(tokenizer, [example], mode, max_length)[0]
+        if isinstance(row, Rendered):
+            spans = [list(span) for span in token_spans(tokenizer, row)]
+            sizes = {"learned": row.supervised_count, "tokens": len(row.ids)}
+            shown.append({"file": example.file, "row": example.row, **sizes, "spans": spans})
+    return shown

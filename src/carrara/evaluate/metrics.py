@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from carrara.evaluate.protocol import Protocol
 from carrara.evaluate.scores import Record
-from carrara.evaluate.task import Item, Task
+from carrara.tasks.task import Item, Task
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from carrara.errors import Refusal
-from carrara.evaluate.task import Item, Task
+from carrara.tasks.task import Item, Task
 
 
 @dataclass(frozen=True)

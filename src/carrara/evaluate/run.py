@@ -6,33 +6,34 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from carrara.data.checks.contamination import near_copies
 from carrara.data.dataset import Dataset
 from carrara.data.render import Rendered, context_and_continuation
 from carrara.data.rendering import render_split
 from carrara.errors import Refusal
-from carrara.evaluate.benchmarks import BenchmarkFile, find_benchmark
 from carrara.evaluate.metrics import Figure, figures, record_of_choice
-from carrara.evaluate.overlap import TrainingTexts
 from carrara.evaluate.protocol import Asked, Protocol, build_context, find_protocol, order_and_draw, shots_for
 from carrara.evaluate.scorer import Row, row_of_text, rows_of_question, score_rows
 from carrara.evaluate.scores import Record, Scores, read_scores, write_scores
-from carrara.evaluate.task import Item, Task
-from carrara.evaluate.tasks import BENCHMARKS, HELDOUT
 from carrara.models import Model
 from carrara.models.forward import check_head
 from carrara.models.load import Loaded, load_model
 from carrara.models.machine import choose_device, choose_dtype, prepare_for_heavy_work
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
+from carrara.tasks import BENCHMARKS, HELDOUT
+from carrara.tasks.questions import bare_questions
+from carrara.tasks.sources import find_benchmark, read_items
+from carrara.tasks.task import Item, Task
 from carrara.workspace import Artefact, Draft, Workspace, write_atomically
 from carrara.workspace.files import read_json_lines
 
-FORMAT = 2  # raised when the same inputs would give other scores
+FORMAT = 3  # raised when the same inputs would give other scores
 ITEMS = "items.parquet"
 _CHUNK = 64  # items that are scored and kept together
 
@@ -85,8 +86,7 @@ def evaluate_model(
     _require_known(names)
     _require_unlearned(workspace, model, heldout if HELDOUT in names else None)
     dtype = str(choose_dtype(recipe.dtype)).removeprefix("torch.")
-    training = TrainingTexts(_training_texts(not_near)) if not_near else None
-    ready, missing = _gather(workspace, names, protocol, recipe, heldout, training, progress)
+    ready, missing = _gather(workspace, names, protocol, recipe, heldout, not_near, progress)
     asked = [name for name in names if name not in missing]
     if not asked:
         raise Refusal(f"nothing can be evaluated; {next(iter(missing.values()), 'name at least one task')}")
@@ -134,7 +134,7 @@ def _gather(
     protocol: Protocol,
     recipe: EvaluateRecipe,
     heldout: Dataset | None,
-    training: TrainingTexts | None,
+    not_near: Dataset | None,
     progress: Progress,
 ) -> tuple[dict[str, _Questions], dict[str, str]]:
     """The benchmarks that can be had, and for each task that cannot, how to provide it."""
@@ -145,7 +145,7 @@ def _gather(
             if name == HELDOUT:
                 _require_heldout(heldout)
             else:
-                ready[name] = _questions(workspace, name, protocol, recipe, training, progress)
+                ready[name] = _questions(workspace, name, protocol, recipe, not_near, progress)
         except Refusal as refusal:
             missing[name] = str(refusal)
             progress.say(f"{name} is left out: {refusal}")
@@ -155,11 +155,6 @@ def _gather(
 def latest_scores(name: str) -> str:
     """The alias of the scores that a model of this name was last given, made anew or found."""
     return f"latest scores of {name}"
-
-
-def _training_texts(dataset: Dataset) -> Iterator[str]:
-    for example in dataset.examples("train"):
-        yield from (message.content for message in example.messages if message.role == "user")
 
 
 def _require_known(names: Sequence[str]) -> None:
@@ -197,24 +192,25 @@ def _questions(
     name: str,
     protocol: Protocol,
     recipe: EvaluateRecipe,
-    training: TrainingTexts | None,
+    not_near: Dataset | None,
     progress: Progress,
 ) -> _Questions:
     task = BENCHMARKS[name]
     shots = shots_for(task, protocol, recipe.shots)
     file = find_benchmark(workspace, task.file, recipe.benchmarks, progress)
-    items = _read(task, file, task.read)
+    items = read_items(name, file, task.read)
     pool: list[Item] = []
     pool_file = None
     if shots:
         if not (task.train_file and task.read_train):
             raise Refusal(f"{name} has no examples to draw from; leave --shots away.")
         pool_file = find_benchmark(workspace, task.train_file, recipe.benchmarks, progress)
-        pool = _read(task, pool_file, task.read_train)
+        pool = read_items(name, pool_file, task.read_train)
         if shots >= len(pool):
             raise Refusal(f"{name} has {len(pool)} examples to draw from; lower --shots from {shots}.")
     order = order_and_draw(protocol, len(items), len(pool), shots, task.draws_one_more)
-    kept, skipped = _without_near_copies(order, items, training, recipe.limits.get(name, recipe.limit))
+    near = _near_copies(name, items, not_near)
+    kept, skipped = _without_near_copies(order, items, near, recipe.limits.get(name, recipe.limit))
     contexts = [build_context(task, items[a.position], [pool[shot] for shot in a.shots]) for a in kept]
     receipt = {
         "file": task.file,
@@ -229,17 +225,16 @@ def _questions(
     return _Questions(task, [items[a.position] for a in kept], contexts, receipt)
 
 
-def _read(task: Task, file: BenchmarkFile, read: Any) -> list[Item]:
-    try:
-        return read(file.path)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
-        raise Refusal(
-            f"{file.path} is not in the form that {task.name} has ({type(error).__name__}: {error}); fetch it again."
-        ) from error
+def _near_copies(name: str, items: Sequence[Item], training: Dataset | None) -> set[str]:
+    """The ids of the questions that a training row holds."""
+    if training is None:
+        return set()
+    rows = ([m.content for m in example.messages if m.role != "system"] for example in training.each("train"))
+    return near_copies(bare_questions(name, items), rows)
 
 
 def _without_near_copies(
-    order: Sequence[Asked], items: Sequence[Item], training: TrainingTexts | None, limit: int | None
+    order: Sequence[Asked], items: Sequence[Item], near: set[str], limit: int | None
 ) -> tuple[list[Asked], int]:
     """The first `limit` items that are no near-copies of training rows, and how many were skipped on the way."""
     kept: list[Asked] = []
@@ -247,7 +242,7 @@ def _without_near_copies(
     for asked in order:
         if limit is not None and len(kept) == limit:
             break
-        if training and training.has_near_copy(items[asked.position].context):
+        if items[asked.position].id in near:
             skipped += 1
         else:
             kept.append(asked)

@@ -100,12 +100,17 @@ def context_of(model: Model) -> int:
 
 def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     """The model's own tokenizer, from its folder."""
+    return tokenizer_in(model.path)
+
+
+def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that a model's folder holds."""
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(model.path, local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # bare ones among them
-        raise Refusal(f"{model.path}: the tokenizer cannot be loaded: {_short(error)}") from error
+        raise Refusal(f"{folder}: the tokenizer cannot be loaded: {_short(error)}") from error
 
 
 def _with_adapter(network: Any, base: Path, adapter: Path) -> Any:

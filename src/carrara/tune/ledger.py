@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from carrara.models.estimate import WATTS_PER_CORE
 from carrara.recipe import CostRecipe
 
 _RAPL = Path("/sys/class/powercap")
-_WATTS_PER_CORE = 12.0  # package power of a busy server core with its share of memory; an assumption, marked as such
 
 EnergyKind = Literal["measured", "estimated", "from your watts"]
 
@@ -60,7 +60,7 @@ class EnergyMeter:
     """Energy between two looks: by the processor's counters where the system shows them, else power times time."""
 
     def __init__(self, cost: CostRecipe) -> None:
-        self._watts = cost.watts or _WATTS_PER_CORE * (os.cpu_count() or 1)
+        self._watts = cost.watts or WATTS_PER_CORE * (os.cpu_count() or 1)
         self._counter = _read_counter()
         self._time = time.monotonic()
         self.kind: EnergyKind = (

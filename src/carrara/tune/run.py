@@ -24,7 +24,7 @@ from carrara.tune.methods import attach, save, trainable
 from carrara.tune.optimizer import Optimizer
 from carrara.workspace import Artefact, Draft, Workspace, artefact_id
 
-FORMAT = 2  # raised when the same recipe would give another result
+FORMAT = 3  # raised when the same recipe would give another result
 _CHECKPOINTS = "checkpoints"
 
 
@@ -149,7 +149,7 @@ def _train(
 
 def _announce(rows: list[Rendered], recipe: Recipe, progress: Progress) -> None:
     counts = count_tokens(rows)
-    cut = f", {counts.truncated_rows} rows cut at their beginning" if counts.truncated_rows else ""
+    cut = f", {counts.truncated_rows} rows cut to fit" if counts.truncated_rows else ""
     progress.say(
         f"{len(rows)} rows, {counts.total:,} tokens, {counts.supervised:,} of them learned "
         f"({counts.supervised / counts.total:.0%}){cut}; method {recipe.tune.method}, "

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from carrara.verdict.compare import TaskVerdict
 
 _MINUS = "\N{MINUS SIGN}"
-_LONGEST = 1200  # characters of an item's text that a report shows
 
 
 def value(row: TaskVerdict, number: float) -> str:
@@ -32,26 +28,3 @@ def unit(row: TaskVerdict) -> str:
 def p_value(p: float) -> str:
     """A p value with three decimals, never rounded to 0."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def short(text: str) -> str:
-    """A text cut to what a reader will look at, with the number of characters left out."""
-    more = len(text) - _LONGEST
-    return text if more <= 0 else f"{text[:_LONGEST]}\N{HORIZONTAL ELLIPSIS} ({more:,} more characters)"
-
-
-def plain(content: Any) -> str:
-    """Any JSON value as text for a table cell."""
-    if content is None:
-        return "not known"
-    if isinstance(content, bool):
-        return "yes" if content else "no"
-    if isinstance(content, float):
-        return f"{content:.6g}".replace("-", _MINUS)
-    if isinstance(content, int):
-        return f"{content:,}".replace("-", _MINUS)
-    if isinstance(content, Mapping):
-        return "; ".join(f"{key}: {plain(item)}" for key, item in content.items()) or "none"
-    if isinstance(content, (list, tuple)):
-        return ", ".join(plain(item) for item in content) or "none"
-    return str(content)

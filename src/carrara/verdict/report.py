@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from carrara.evaluate.scores import Record, Scores
+from carrara.pages import environment, plain, short
 from carrara.verdict import formats, plots
 from carrara.verdict.compare import TaskVerdict, Verdict, headline
 from carrara.workspace.files import write_atomically
@@ -50,32 +49,18 @@ def write_report(
     `base` and `tuned` are the scores compared, `curve` holds {step, loss, validation_loss?} in nats per token,
     `details` maps a section's title to its labels and values: recipe, receipts, costs.
     """
-    template = _environment().get_template("report.html.j2")
-    html = template.render(
+    templates = environment(Path(__file__).parent)
+    html = templates.get_template("report.html.j2").render(
+        show=formats,
         verdict=verdict,
         headline=headline(verdict),
         models=[_model(verdict.base), _model(verdict.tuned)],
         cards=_cards(verdict),
         curve=plots.loss_curve(curve),
         changes=[_changes(row, base, tuned) for row in verdict.primaries()],
-        details={
-            title: {label: formats.plain(item) for label, item in part.items()} for title, part in details.items()
-        },
+        details={title: {label: plain(item) for label, item in part.items()} for title, part in details.items()},
     )
     write_atomically(path, html.encode("utf-8", errors="replace"))  # a hostile text may hold half a character
-
-
-def _environment() -> jinja2.Environment:
-    """Autoescape is on for everything: the texts of items come from anywhere."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals["show"] = formats
-    return environment
 
 
 def _model(receipt: Mapping[str, Any]) -> str | None:
@@ -119,11 +104,11 @@ def _change(row: TaskVerdict, before: Record, after: Record) -> Change:
         normed = row.metric == "acc_norm"
         chosen = [record.prediction_norm if normed else record.prediction for record in (before, after)]
     choices = [
-        (formats.short(choice), choosing and index == before.gold, index == chosen[0], index == chosen[1])
+        (short(choice), choosing and index == before.gold, index == chosen[0], index == chosen[1])
         for index, choice in enumerate(before.choices)
     ]
     scores = ["", ""] if choosing else [_score(row, record) for record in (before, after)]
-    return Change(before.item + 1, formats.short(before.question), choices, *scores)
+    return Change(before.item + 1, short(before.question), choices, *scores)
 
 
 def _score(row: TaskVerdict, record: Record) -> str:

@@ -1,0 +1,1 @@
+"""The checks of prepared data: one file, or one folder, for each."""

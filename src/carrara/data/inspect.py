@@ -1,0 +1,195 @@
+"""The checks that need one row at a time, done for a chunk of rows in a worker: what it says goes to the stage."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from carrara.data.checks.contamination import Matcher
+from carrara.data.checks.duplicates import exact_key, prompt_key
+from carrara.data.checks.language import language_of
+from carrara.data.checks.minhash import sketch
+from carrara.data.checks.personal import Redactor, load_plugins, mask
+from carrara.data.example import Example, Message, example_from_json
+from carrara.data.rows import chunk_file, keys_file
+from carrara.data.split import place_of
+from carrara.tasks.questions import Question
+from carrara.workspace import digest_of_value
+
+_SNIPPET = 40  # characters shown on either side of a personal value
+_SNIPPETS = 3  # rows shown for each type in a chunk
+_LONG = 20  # words from which a completion should end with a mark
+_ENDS = re.compile(r"[.!?…。！？।)\]}>\"'”’»`*:;|=\d-]\s*$|```\s*$")
+
+
+class Inspector:
+    """Redacts, keys, sketches and searches the rows of a chunk; keeps rows and keys in the stage's folder."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._folder = Path(settings["folder"])
+        self._policy = settings["personal_data"]
+        self._show_values = settings["show_values"]
+        self._seed = settings["seed"]
+        self._plugins = load_plugins()
+        self._redactor = Redactor(self._plugins)
+        self._matcher = read_matcher(settings["questions"]) if settings["questions"] else None
+
+    def __call__(self, index: int, chunk: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What was found, rows being named by their place in the chunk. Raw values stay in the rows alone."""
+        before = [_with_hidden_group(example_from_json(row)) for row in chunk]
+        examples, personal, snippets = self._personal(before)
+        answers = [example.answer for example in examples]
+        report = {
+            "places": [[example.file, example.row] for example in examples],
+            "personal": personal,
+            "snippets": snippets,
+            "hits": find_hits(self._matcher, examples) if self._matcher else [],
+            "languages": Counter(language_of(body_of(example)) for example in examples),
+            "words": Counter(len(body_of(example).split()) for example in examples),
+            "long": sum(len(answer.split()) >= _LONG for answer in answers),
+            "cut": sum(len(answer.split()) >= _LONG and not _ENDS.search(answer) for answer in answers),
+            "labels": [example.label for example in examples],
+            "groups": [example.group for example in examples],
+        }
+        self._write(index, examples)
+        return report
+
+    def _personal(self, examples: Sequence[Example]) -> tuple[list[Example], list[Any], list[Any]]:
+        """The rows as they go on; for each row with findings [place, [[field, type, count], …]]; masked snippets."""
+        kept: list[Example] = []
+        found: list[Any] = []
+        snippets: list[Any] = []
+        shown: Counter[str] = Counter()
+        for place, example in enumerate(examples):
+            texts = texts_of(example)
+            redacted, findings = self._redactor.redact([text for _, text in texts])
+            counts = Counter((field, f.type) for (field, _), row in zip(texts, findings, strict=True) for f in row)
+            if counts:
+                found.append([place, [[field, kind, count] for (field, kind), count in counts.items()]])
+                for (field, text), row in zip(texts, findings, strict=True):
+                    for finding in row:
+                        shown[finding.type] += 1
+                        if shown[finding.type] <= _SNIPPETS:
+                            around = text[max(0, finding.start - _SNIPPET) : finding.end + _SNIPPET]
+                            snippets.append([place, field, finding.type, self._display(around)])
+            kept.append(with_texts(example, redacted) if counts and self._policy == "redact" else example)
+        return kept, found, snippets
+
+    def _display(self, text: str) -> str:
+        return text if self._show_values else mask(text, self._plugins)
+
+    def _write(self, index: int, examples: Sequence[Example]) -> None:
+        import numpy as np
+
+        lines = [(json.dumps(example.to_json(), ensure_ascii=False) + "\n").encode() for example in examples]
+        chunk_file(self._folder, index).write_bytes(b"".join(lines))
+        np.savez(
+            keys_file(self._folder, index),
+            offset=np.cumsum([0, *map(len, lines[:-1])], dtype=np.int64),
+            exact=np.array([exact_key(whole_of(example)) for example in examples], dtype=np.uint64),
+            prompt=np.array([prompt_key(prompt_of(example)) for example in examples], dtype=np.uint64),
+            answer=np.array([prompt_key(example.answer) for example in examples], dtype=np.uint64),
+            identity=np.array([int(example.id, 16) for example in examples], dtype=np.uint64),
+            place=np.array([place_of(example, self._seed) for example in examples], dtype=np.float64),
+            sketch=sketch([body_of(example) for example in examples]),
+        )
+
+
+class OverlapFinder:
+    """Searches rows that were kept already for questions, such as those of the dataset's own test split."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._folder = Path(settings["folder"])
+        self._matcher = read_matcher(settings["questions"])
+
+    def __call__(self, index: int, chunk: Any) -> dict[str, Any]:
+        """The hits in the rows of `chunk`, a list of places in the chunk file of that index."""
+        lines = chunk_file(self._folder, index).read_bytes().splitlines()
+        examples = [example_from_json(json.loads(lines[place])) for place in chunk]
+        return {"hits": [[chunk[hit[0]], *hit[1:]] for hit in find_hits(self._matcher, examples)]}
+
+
+def read_matcher(path: str) -> Matcher:
+    """The matcher for questions that were written as JSON."""
+    rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    return Matcher([Question(r["benchmark"], r["id"], r["text"], tuple(r["answers"]), r["gold"]) for r in rows])
+
+
+def find_hits(matcher: Matcher, examples: Sequence[Example]) -> list[list[Any]]:
+    """For each hit [place of the row, benchmark, item, how, share]."""
+    return [
+        [place, hit.benchmark, hit.item, hit.how, hit.share]
+        for place, example in enumerate(examples)
+        for hit in matcher.hits([message.content for message in example.messages if message.role != "system"])
+    ]
+
+
+def body_of(example: Example) -> str:
+    """What is compared with other rows: all but the system message, which many rows share."""
+    return "\n".join(message.content for message in example.messages if message.role != "system")
+
+
+def prompt_of(example: Example) -> str:
+    """Everything before the last supervised message; empty for a document."""
+    return "\n".join(f"{m.role}: {m.content}" for m in example.messages[: example.supervised[-1]])
+
+
+def whole_of(example: Example) -> str:
+    """Everything that makes a row what it is, for exact comparison."""
+    turns = [f"{m.role}\0{m.content}\0{json.dumps(m.extra, sort_keys=True)}" for m in example.messages]
+    return "\0".join([*turns, str(example.supervised), json.dumps(example.tools, sort_keys=True)])
+
+
+def texts_of(example: Example) -> list[tuple[str, str]]:
+    """Every text of a row with the field it stands in, in a fixed order."""
+    texts = [(_field(example, index), message.content) for index, message in enumerate(example.messages)]
+    texts += [
+        (f"messages[{index}].{key}", leaf)
+        for index, message in enumerate(example.messages)
+        for key, value in message.extra.items()
+        for leaf in _leaves(value)
+    ]
+    return texts + [(f"sentence{number}", text) for number, text in enumerate(example.pair or (), start=1)]
+
+
+def with_texts(example: Example, texts: Sequence[str]) -> Example:
+    """The row with the texts of `texts_of` replaced, in the same order."""
+    rest = iter(texts)
+    contents = [next(rest) for _ in example.messages]
+    extras = [{key: _replaced(value, rest) for key, value in m.extra.items()} for m in example.messages]
+    messages = [Message(m.role, text, extra) for m, text, extra in zip(example.messages, contents, extras, strict=True)]
+    pair = (next(rest), next(rest)) if example.pair else None
+    return replace(example, messages=tuple(messages), pair=pair)
+
+
+def _with_hidden_group(example: Example) -> Example:
+    """The group only has to be told from others, and is often a customer's number or address."""
+    return replace(example, group=digest_of_value(example.group)[:16]) if example.group is not None else example
+
+
+def _field(example: Example, index: int) -> str:
+    if example.is_document:
+        return "text"
+    if [message.role for message in example.messages] == ["user", "assistant"]:
+        return ("prompt", "completion")[index]
+    return f"messages[{index}].content"
+
+
+def _leaves(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return [leaf for item in inner for leaf in _leaves(item)]
+
+
+def _replaced(value: Any, texts: Any) -> Any:
+    if isinstance(value, str):
+        return next(texts)
+    if isinstance(value, Mapping):
+        return {key: _replaced(item, texts) for key, item in value.items()}
+    return [_replaced(item, texts) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,240 @@
+"""Preparing: every row is accounted for, whatever the file; duplicates, leaks and personal data go where they must."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from carrara.data.dataset import CHANGES, QUARANTINE, Dataset
+from carrara.data.prepare import prepare_dataset
+from carrara.data.split import SPLITS
+from carrara.errors import Refusal
+from carrara.progress import Silent
+from carrara.recipe import PrepareRecipe, Recipe, make_recipe
+from carrara.workspace import Workspace
+from tests.tiny import prepared, write_pairs
+
+WORDS = tuple("amber basil cedar delta ember fjord grove heron ivory jetty karst larch maple nylon ochre".split())  # noqa: SIM905
+
+
+def write(path: Path, rows: list[Any]) -> Path:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def story(number: int, length: int = 40) -> str:
+    """Words that no other number shares in any order of three."""
+    return " ".join(f"{WORDS[(number * 7 + place * place) % len(WORDS)]}{number}x{place}" for place in range(length))
+
+
+def lines_of(dataset: Dataset, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (dataset.artefact.path / name).read_text(encoding="utf-8").splitlines()]
+
+
+def fates(dataset: Dataset) -> Counter[int]:
+    """How often each row of the source is found among the splits and in quarantine together."""
+    found = Counter(example.row for split in SPLITS for example in dataset.each(split))
+    found.update(row["row"] for row in lines_of(dataset, QUARANTINE))
+    return found
+
+
+def require_sum(dataset: Dataset) -> dict[str, Any]:
+    rows = dataset.checks["rows"]
+    assert rows["read"] == rows["kept"] + rows["quarantined"]
+    assert rows["quarantined"] == rows["unusable"] + sum(rows["dropped"].values())
+    assert rows["kept"] == sum(dataset.artefact.summary["splits"].values())
+    assert len(lines_of(dataset, QUARANTINE)) == rows["read"] - rows["kept"]
+    return rows
+
+
+row_texts = st.sampled_from(["", " ", "same", "Mail a@example.org", "two words", *WORDS]) | st.text(max_size=30)
+any_row = st.one_of(
+    st.builds(lambda p, c: json.dumps({"prompt": p, "completion": c}), row_texts, row_texts),
+    st.builds(lambda p, c: json.dumps({"instruction": p, "output": c}), row_texts, row_texts),
+    st.sampled_from(["{oops", "[]", "null", "", "{}", '{"prompt": NaN, "completion": "x"}', '{"messages": [1]}']),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(any_row, max_size=25),
+    drop=st.sampled_from(["none", "exact", "near"]),
+    personal=st.sampled_from(["report", "redact", "drop"]),
+)
+def test_every_row_read_is_kept_or_named_in_quarantine_once(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[str], drop: str, personal: str
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    sound = [{"prompt": story(number), "completion": story(50 + number)} for number in range(25)]  # decide the shape
+    path = write(folder / "rows.jsonl", [*sound, *rows])
+    recipe = PrepareRecipe.model_validate(
+        {"drop_duplicates": drop, "personal_data": personal, "test": 0, "validation": 0, "contamination": "drop"}
+    )
+    dataset = prepared(Workspace(folder / "workspace"), path, recipe)
+    require_sum(dataset)
+    expected = [number for number, row in enumerate(rows, start=26) if row.strip()]
+    assert fates(dataset) == Counter([*range(1, 26), *expected])
+
+
+def test_copies_are_counted_dropped_and_named(workspace: Workspace, tmp_path: Path) -> None:
+    rows = [{"prompt": story(n), "completion": story(100 + n)} for n in range(60)]
+    edited = [{"prompt": row["prompt"].replace("x3 ", "zz "), "completion": row["completion"]} for row in rows[:12]]
+    path = write(tmp_path / "rows.jsonl", [*rows, *rows[:9], *edited])
+    kept = prepared(workspace, path)
+    assert {key: kept.artefact.summary["duplicates"][key] for key in ("exact", "near")} == {"exact": 9, "near": 12}
+    assert require_sum(kept)["dropped"]["exact_duplicate"] == 9
+    reasons = [row["reason"] for row in lines_of(kept, QUARANTINE)]
+    assert reasons[0] == "repeats rows.jsonl, row 1"
+    side = {example.row: split for split in SPLITS for example in kept.each(split)}
+    assert all(side[n + 1] == side[70 + n] for n in range(12))
+    neither = prepared(workspace, path, PrepareRecipe(drop_duplicates="near"))
+    assert require_sum(neither)["dropped"] == {"personal_data": 0, "contaminated": 0, "exact_duplicate": 9,
+                                               "near_duplicate": 12}  # fmt: skip
+    assert require_sum(prepared(workspace, path, PrepareRecipe(drop_duplicates="none")))["kept"] == 81
+
+
+def test_prompts_with_several_answers_are_conflicts_on_one_side(workspace: Workspace, tmp_path: Path) -> None:
+    rows = [{"prompt": story(n), "completion": story(100 + n)} for n in range(80)]
+    rows += [{"prompt": story(n).upper(), "completion": story(200 + n)} for n in range(15)]
+    dataset = prepared(workspace, write(tmp_path / "rows.jsonl", rows))
+    assert dataset.artefact.summary["duplicates"]["conflicting"] == 15
+    side = {example.row: split for split in SPLITS for example in dataset.each(split)}
+    assert all(side[n + 1] == side[81 + n] for n in range(15))
+    conflict = dataset.checks["duplicates"]["conflicts"][0]
+    assert [answer["row"] for answer in conflict["answers"]] == [1, 81]
+
+
+def test_a_prompt_that_all_rows_share_does_not_bind_them(workspace: Workspace, tmp_path: Path) -> None:
+    rows = [{"prompt": "Write a story.", "completion": story(n)} for n in range(100)]
+    splits = prepared(workspace, write(tmp_path / "rows.jsonl", rows)).artefact.summary["splits"]
+    assert min(splits.values()) > 0
+
+
+def test_a_group_is_on_one_side_and_its_name_is_not_kept(workspace: Workspace, tmp_path: Path) -> None:
+    rows = [{"prompt": story(n), "completion": "yes", "customer": f"ann{n % 20}@example.org"} for n in range(200)]
+    dataset = prepared(workspace, write(tmp_path / "rows.jsonl", rows), PrepareRecipe(group="customer"))
+    sides = [{example.group for example in dataset.each(split)} for split in SPLITS]
+    assert [len(side) for side in sides] == [20 - len(sides[1]) - len(sides[2]), len(sides[1]), len(sides[2])]
+    assert sum(len(side) for side in sides) == 20
+    assert "example.org" not in (dataset.artefact.path / "train.jsonl").read_text()
+    assert dataset.checks["groups"] == 20
+
+
+def test_personal_data_is_reported_redacted_or_dropped(workspace: Workspace, tmp_path: Path) -> None:
+    rows = [{"prompt": story(n), "completion": story(500 + n)} for n in range(30)]
+    rows[4] = {"prompt": "Who is ann@example.org? Is it Ann@example.org?", "completion": "ann@example.org, of course"}
+    path = write(tmp_path / "rows.jsonl", rows)
+    plain = {"test": 0, "validation": 0}
+    reported = prepared(workspace, path, PrepareRecipe.model_validate(plain))
+    assert reported.artefact.summary["personal_data"] == {"email": 3}
+    assert "ann@example.org" not in json.dumps(reported.checks)
+    redacted = prepared(workspace, path, PrepareRecipe.model_validate({**plain, "personal_data": "redact"}))
+    assert require_sum(redacted)["changed"] == 1
+    assert redacted.examples("train")[4].messages[0].content == "Who is <EMAIL_1>? Is it <EMAIL_1>?"
+    changes = [(row["row"], row["field"], row["reason"]) for row in lines_of(redacted, CHANGES)]
+    assert changes == [
+        (5, "prompt", "2 of email became placeholders"),
+        (5, "completion", "1 of email became placeholders"),
+    ]
+    dropped = prepared(workspace, path, PrepareRecipe.model_validate({**plain, "personal_data": "drop"}))
+    assert require_sum(dropped)["dropped"]["personal_data"] == 1
+    (row,) = lines_of(dropped, QUARANTINE)
+    assert row["reason"] == "holds personal data: email"
+    assert "ann@example.org" not in row["text"]
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """A folder with a small ARC-Easy, and rows of which two hold its questions."""
+    questions = [f"Which {word} do {other}s prefer in the {n}th winter of the long survey?"
+                 for n, (word, other) in enumerate(zip(WORDS, reversed(WORDS), strict=True))]  # fmt: skip
+    choices = {"text": ["one", "two"], "label": ["A", "B"]}
+    folder = tmp_path / "benchmarks" / "arc" / "ARC-Easy"
+    folder.mkdir(parents=True)
+    write(folder / "test.jsonl", [
+        {"id": f"q{n}", "question": question, "choices": choices, "answerKey": "A"}
+        for n, question in enumerate(questions)
+    ])  # fmt: skip
+    rows = [{"prompt": story(n), "completion": story(500 + n)} for n in range(60)]
+    rows[10] = {"prompt": questions[3], "completion": "one"}
+    rows[20] = {"prompt": questions[5].upper().replace("?", ""), "completion": "two"}
+    return tmp_path / "benchmarks", rows
+
+
+def test_questions_of_a_named_benchmark_are_refused_dropped_or_reported(
+    workspace: Workspace, tmp_path: Path, judged: tuple[Path, list[dict[str, Any]]]
+) -> None:
+    folder, rows = judged
+    path = write(tmp_path / "rows.jsonl", rows)
+
+    def recipe(**options: Any) -> Recipe:
+        evaluate = {"tasks": ["arc_easy", "heldout"], "benchmarks": str(folder)}
+        return make_recipe({"data": str(path), "evaluate": evaluate, "prepare": options})
+
+    with pytest.raises(Refusal, match=r"2 rows hold questions of arc_easy.*rows\.jsonl, row 11 and item q3") as refused:
+        prepare_dataset(workspace, recipe(), Silent())
+    listing = Path(str(refused.value).split("; ")[1].split(" lists")[0])
+    assert [json.loads(line)["item"] for line in listing.read_text().splitlines()] == ["q3", "q5"]
+    dropped = prepare_dataset(workspace, recipe(contamination="drop"), Silent())
+    assert require_sum(dropped)["dropped"]["contaminated"] == 2
+    assert dropped.artefact.summary["contaminated"]["arc_easy"] == 2
+    kept = prepare_dataset(workspace, recipe(contamination="report"), Silent())
+    assert require_sum(kept)["kept"] == 60
+    hits = kept.checks["contamination"]["hits"]
+    assert [(hit["item"], hit["row"], hit["how"], hit["action"]) for hit in hits if hit["benchmark"] == "arc_easy"] == [
+        ("q3", 11, "verbatim", "kept"),
+        ("q5", 21, "verbatim", "kept"),
+    ]
+
+
+def test_a_named_benchmark_that_cannot_be_had_is_a_refusal(workspace: Workspace, tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "rows.jsonl")
+    recipe = make_recipe({"data": str(path), "evaluate": {"tasks": ["arc_easy"], "benchmarks": str(tmp_path)}})
+    with pytest.raises(Refusal, match=r"has no arc/ARC-Easy/test\.jsonl"):
+        prepare_dataset(workspace, recipe, Silent())
+    with pytest.raises(Refusal, match="no benchmark 'arcc'"):
+        prepare_dataset(workspace, make_recipe({"data": str(path), "prepare": {"against": ["arcc"]}}), Silent())
+
+
+def test_a_label_column_of_too_many_values_does_not_stratify(workspace: Workspace, tmp_path: Path) -> None:
+    rows = [{"text": story(n), "label": f"label {n}"} for n in range(400)]
+    dataset = prepared(workspace, write(tmp_path / "rows.jsonl", rows))
+    labels = dataset.checks["labels"]
+    assert len(labels) == 51
+    assert "… and 350 more labels" in labels
+
+
+@pytest.mark.slow
+def test_what_a_killed_run_left_is_not_done_again(workspace: Workspace, tmp_path: Path, monkeypatch: Any) -> None:
+    from carrara.data import chunks, prepare
+
+    rows = [{"prompt": story(n, 12), "completion": f"{n}"} for n in range(3500)]  # four chunks, two workers
+    path = write(tmp_path / "rows.jsonl", rows)
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "find_duplication", fail)
+        with pytest.raises(KeyboardInterrupt):
+            prepared(workspace, path)
+    (work,) = (workspace.root / "work" / "dataset").iterdir()
+    assert len(list((work / "chunks").glob("*.json"))) == 4
+    asked: list[str] = []
+    start = chunks._start
+    monkeypatch.setattr(chunks, "_start", lambda job: (asked.append(job.name), start(job))[1])
+    again = prepared(workspace, path)
+    assert "inspect" not in asked
+    monkeypatch.undo()
+    fresh = prepared(Workspace(tmp_path / "fresh"), path)
+    for split in SPLITS:
+        assert (again.artefact.path / f"{split}.jsonl").read_bytes() == (
+            fresh.artefact.path / f"{split}.jsonl"
+        ).read_bytes()
