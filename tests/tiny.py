@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from carrara.data.dataset import Dataset
-from carrara.data.prepare import prepare_dataset
+from carrara.data.prepare.stage import prepare_dataset
 from carrara.progress import Silent
 from carrara.recipe import PrepareRecipe, Recipe
 from carrara.workspace import Workspace

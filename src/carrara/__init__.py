@@ -18,7 +18,7 @@ _HOME = {
     "evaluate_model": "carrara.evaluate.run",
     "model_of_run": "carrara.models",
     "open_workspace": "carrara.workspace",
-    "prepare_dataset": "carrara.data.prepare",
+    "prepare_dataset": "carrara.data.prepare.stage",
     "read_recipe": "carrara.recipe",
     "resolve_model": "carrara.models",
     "tune_model": "carrara.tune.run",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from carrara.data.dataset import Dataset
-from carrara.data.prepare import prepare_dataset
+from carrara.data.prepare.stage import prepare_dataset
 from carrara.evaluate.run import Evaluation, evaluate_model
 from carrara.models import Model, model_of_run, resolve_model
 from carrara.progress import Progress

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from carrara.cli.data import data_app
 from carrara.data.dataset import Dataset
-from carrara.data.prepare import prepare_dataset
+from carrara.data.prepare.stage import prepare_dataset
 from carrara.errors import Refusal
 from carrara.progress import Silent
 from carrara.recipe import make_recipe

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from carrara.data.dataset import export_dataset
+from carrara.data.dataset import SPLITS, export_dataset
 from carrara.data.example import Example, Message
-from carrara.data.split import SPLITS, place_of, split_at
+from carrara.data.prepare.split import place_of, split_at
 from carrara.errors import Refusal
 from carrara.recipe import PrepareRecipe
 from carrara.workspace import Workspace

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from carrara.data.render import context_and_continuation
+from carrara.data.render.example import context_and_continuation
 from carrara.evaluate import scorer
 from carrara.evaluate.protocol import PROTOCOLS, build_context, order_and_draw
 from carrara.evaluate.scorer import row_of_text, rows_of_question, score_rows

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from carrara.data.example import Message
-from carrara.data.render import render_prompt
+from carrara.data.render.example import render_prompt
 from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.models.load import load_model

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from carrara.data.dataset import Dataset
-from carrara.data.rendering import render_usable
+from carrara.data.render.dataset import render_usable
 from carrara.errors import Refusal
 from carrara.models import Model, model_of_run
 from carrara.models.load import load_model

@@ -116,7 +116,7 @@ class _Rows:
     dataset: Dataset
 
     def __iter__(self) -> Iterator[tuple[str, Example]]:
-        from carrara.data.split import SPLITS
+        from carrara.data.dataset import SPLITS
 
         return ((split, example) for split in SPLITS for example in self.dataset.each(split))
 
@@ -156,8 +156,8 @@ def _sampled(dataset: Dataset, split: str, count: int, seed: int) -> list[Exampl
     import heapq
     import json
 
+    from carrara.data.dataset import SPLITS
     from carrara.data.example import example_from_json
-    from carrara.data.split import SPLITS
     from carrara.errors import Refusal
 
     if split not in SPLITS:

@@ -31,7 +31,7 @@ def evaluate_command(
 ) -> None:
     """Score a model item by item; run again after a kill, it goes on where it was."""
     from carrara.data.dataset import Dataset
-    from carrara.data.prepare import prepare_dataset
+    from carrara.data.prepare.stage import prepare_dataset
     from carrara.errors import Refusal
     from carrara.evaluate.run import evaluate_model
     from carrara.models import resolve_model

@@ -61,7 +61,7 @@ def prepare_command(
     """Read, check and split rows; the dossier tells what was found and where every row went."""
     from carrara.data.dataset import export_dataset
     from carrara.data.dossier.stage import Wanted, make_dossier
-    from carrara.data.prepare import prepare_dataset
+    from carrara.data.prepare.stage import prepare_dataset
     from carrara.workspace import open_workspace
 
     options = {

@@ -25,7 +25,7 @@ def tune_command(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Fine-tune a model; run again after a kill, it goes on where it was."""
-    from carrara.data.prepare import prepare_dataset
+    from carrara.data.prepare.stage import prepare_dataset
     from carrara.models import resolve_model
     from carrara.recipe import override, read_recipe
     from carrara.tune.distributed import join_world

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carrara.data.render import Rendered
+from carrara.data.render.example import Rendered
 
 if TYPE_CHECKING:
     import torch

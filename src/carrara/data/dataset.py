@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from carrara.data.example import Example, example_from_json
-from carrara.data.split import Split
 from carrara.errors import Refusal
 from carrara.workspace import RECORD, Artefact, Workspace, user_path
 
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 QUARANTINE = "quarantine.jsonl"  # rows that were not kept, with the reason
 CHANGES = "changes.jsonl"  # what was changed in rows that were kept
 CHECKS = "checks.json"  # what the checks found; a dossier shows it

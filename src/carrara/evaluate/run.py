@@ -13,8 +13,8 @@ from typing import Any
 
 from carrara.data.checks.contamination import near_copies
 from carrara.data.dataset import Dataset
-from carrara.data.render import Rendered, context_and_continuation
-from carrara.data.rendering import render_split
+from carrara.data.render.dataset import render_split
+from carrara.data.render.example import Rendered, context_and_continuation
 from carrara.errors import Refusal
 from carrara.evaluate.metrics import Figure, figures, record_of_choice
 from carrara.evaluate.protocol import Asked, Protocol, build_context, find_protocol, order_and_draw, shots_for

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from carrara.data.example import Example, Message
-from carrara.data.render import render_example, render_prompt
+from carrara.data.render.example import render_example, render_prompt
 from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.models.load import Loaded, load_model

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from carrara.data.dataset import Dataset
-from carrara.data.render import Rendered
-from carrara.data.rendering import count_tokens, render_usable, usable_length
+from carrara.data.render.dataset import count_tokens, render_usable, usable_length
+from carrara.data.render.example import Rendered
 from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.models.load import load_model

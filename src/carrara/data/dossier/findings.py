@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from carrara.data.dossier.content import Dossier
-from carrara.data.tally import OWN_TEST
+from carrara.data.prepare.tally import OWN_TEST
 from carrara.pages import line, rows, share
 
 Severity = Literal["stop", "decide", "note"]

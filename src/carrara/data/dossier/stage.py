@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from carrara.data.checks.personal import Plugin, find_personal_data, load_plugins
-from carrara.data.chunks import Job, run_job
-from carrara.data.dataset import Dataset
+from carrara.data.dataset import SPLITS, Dataset, Split
 from carrara.data.dossier import Dossier, write_dossier
-from carrara.data.rendering import shown_rows, usable_length
-from carrara.data.split import SPLITS, Split
-from carrara.data.tokens import TokenStatistics, file_ranges, statistics_from_json, tokens_for_dossier
+from carrara.data.prepare.chunks import Job, run_job
+from carrara.data.render.dataset import shown_rows, usable_length
+from carrara.data.render.tokens import TokenStatistics, file_ranges, statistics_from_json, tokens_for_dossier
 from carrara.models import Model
 from carrara.models.estimate import estimate_training, measure_rate
 from carrara.models.load import context_of, load_tokenizer

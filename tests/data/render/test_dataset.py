@@ -9,8 +9,8 @@ import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from carrara.data.example import Example, Message
-from carrara.data.render import Rendered, RowRefusal
-from carrara.data.rendering import count_tokens, render_split, render_usable, shown_rows, token_spans
+from carrara.data.render.dataset import count_tokens, render_split, render_usable, shown_rows, token_spans
+from carrara.data.render.example import Rendered, RowRefusal
 from carrara.errors import Refusal
 from carrara.progress import Silent
 from carrara.recipe import PrepareRecipe

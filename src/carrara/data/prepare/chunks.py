@@ -27,7 +27,7 @@ _ROWS, _CHARACTERS = 1000, 4_000_000  # a chunk ends at whichever comes first
 
 @dataclass(frozen=True)
 class Job:
-    """What workers do: one of the jobs that `data/worker.py` knows, with its settings, and where answers are kept."""
+    """What workers do: one of the jobs that `worker.py` knows, with its settings, and where answers are kept."""
 
     name: str
     settings: Mapping[str, Any]
@@ -99,7 +99,7 @@ def _keep(job: Job, index: int, answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def _do_here(job: Job, index: int, chunk: Any) -> dict[str, Any]:
-    from carrara.data.worker import start_job
+    from carrara.data.prepare.worker import start_job
 
     return _keep(job, index, start_job(job.name, job.settings)(index, chunk))
 
@@ -158,7 +158,7 @@ class _Workers:
 
 
 def _start(job: Job) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "carrara.data.worker", job.name]
+    command = [sys.executable, "-m", "carrara.data.prepare.worker", job.name]
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8",
                               start_new_session=True)  # fmt: skip
     assert worker.stdin is not None

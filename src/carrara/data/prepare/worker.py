@@ -1,4 +1,4 @@
-"""The program that `data/chunks.py` starts: a line with the job's settings, then an answer for each chunk."""
+"""The program that `chunks.py` starts: a line with the job's settings, then an answer for each chunk."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Work = Callable[[int, Any], dict[str, Any]]
 def start_job(name: str, settings: Mapping[str, Any]) -> Work:
     """The function that does a job's chunks; building it loads what all of them need."""
     if name == "inspect":
-        from carrara.data.inspect import Inspector
+        from carrara.data.prepare.inspect import Inspector
 
         return Inspector(settings)
     if name == "overlap":
-        from carrara.data.inspect import OverlapFinder
+        from carrara.data.prepare.inspect import OverlapFinder
 
         return OverlapFinder(settings)
-    from carrara.data.tokens import TokenCounter
+    from carrara.data.render.tokens import TokenCounter
 
     return TokenCounter(settings)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from carrara.data.encode import Encoder
+from carrara.data.render.encode import Encoder
 from carrara.models import Model
 from carrara.models.load import load_tokenizer
 

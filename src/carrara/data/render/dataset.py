@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from carrara.data.dataset import Dataset
+from carrara.data.dataset import Dataset, Split
 from carrara.data.example import Example
-from carrara.data.render import Mode, Rendered, RowRefusal, render_examples
-from carrara.data.split import Split
+from carrara.data.render.example import Mode, Rendered, RowRefusal, render_examples
 from carrara.errors import Refusal
 from carrara.progress import Progress
 

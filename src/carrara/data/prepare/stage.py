@@ -15,13 +15,13 @@ from typing import Any
 
 from carrara.data.checks.contamination import words_of
 from carrara.data.checks.personal import detectors, load_plugins, mask
-from carrara.data.chunks import Job, cut_into_chunks, run_job
-from carrara.data.dataset import CHANGES, CHECKS, QUARANTINE, Dataset, existing_dataset
-from carrara.data.duplication import Duplication, find_duplication
+from carrara.data.dataset import CHANGES, CHECKS, QUARANTINE, SPLITS, Dataset, Split, existing_dataset
+from carrara.data.prepare.chunks import Job, cut_into_chunks, run_job
+from carrara.data.prepare.duplication import Duplication, find_duplication
+from carrara.data.prepare.rows import KeptRows
+from carrara.data.prepare.split import assign_splits
+from carrara.data.prepare.tally import OWN_TEST, Tally, collect_checks
 from carrara.data.read import BadRow, Source, open_source
-from carrara.data.rows import KeptRows
-from carrara.data.split import SPLITS, Split, assign_splits
-from carrara.data.tally import OWN_TEST, Tally, collect_checks
 from carrara.errors import Refusal
 from carrara.progress import Progress
 from carrara.recipe import PrepareRecipe, Recipe

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carrara.data.checks.duplicates import Near, cluster, find_near, prompt_key
-from carrara.data.inspect import body_of
-from carrara.data.rows import KeptRows
+from carrara.data.prepare.inspect import body_of
+from carrara.data.prepare.rows import KeptRows
 
 if TYPE_CHECKING:
     import numpy as np

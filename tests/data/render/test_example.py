@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
 from carrara.data.example import Example, Message
-from carrara.data.render import (
+from carrara.data.render.example import (
     Rendered,
     RowRefusal,
     context_and_continuation,

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carrara.data.dataset import CHANGES, QUARANTINE, Dataset
-from carrara.data.prepare import prepare_dataset
-from carrara.data.split import SPLITS
+from carrara.data.dataset import CHANGES, QUARANTINE, SPLITS, Dataset
+from carrara.data.prepare.stage import prepare_dataset
 from carrara.errors import Refusal
 from carrara.progress import Silent
 from carrara.recipe import PrepareRecipe, Recipe, make_recipe
@@ -213,7 +212,7 @@ def test_a_label_column_of_too_many_values_does_not_stratify(workspace: Workspac
 
 @pytest.mark.slow
 def test_what_a_killed_run_left_is_not_done_again(workspace: Workspace, tmp_path: Path, monkeypatch: Any) -> None:
-    from carrara.data import chunks, prepare
+    from carrara.data.prepare import chunks, stage
 
     rows = [{"prompt": story(n, 12), "completion": f"{n}"} for n in range(3500)]  # four chunks, two workers
     path = write(tmp_path / "rows.jsonl", rows)
@@ -222,7 +221,7 @@ def test_what_a_killed_run_left_is_not_done_again(workspace: Workspace, tmp_path
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "find_duplication", fail)
+        patch.setattr(stage, "find_duplication", fail)
         with pytest.raises(KeyboardInterrupt):
             prepared(workspace, path)
     (work,) = (workspace.root / "work" / "dataset").iterdir()

@@ -7,8 +7,9 @@ import random
 import numpy as np
 import pytest
 
+from carrara.data.dataset import SPLITS
 from carrara.data.example import Example, Message
-from carrara.data.split import SPLITS, assign_splits, place_of, split_at
+from carrara.data.prepare.split import assign_splits, place_of, split_at
 from carrara.recipe import PrepareRecipe
 
 RECIPE = PrepareRecipe(test=0.2, validation=0.1)

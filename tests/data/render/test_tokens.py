@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from carrara.data.example import Example, Message
-from carrara.data.tokens import (
+from carrara.data.render.tokens import (
     CutRow,
     SetAside,
     TokenCounter,

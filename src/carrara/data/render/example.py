@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from carrara.data.encode import Encoder
 from carrara.data.example import Example, Message
-from carrara.data.template import ChatTemplate, Piece, chat_pieces, chat_template, prompt_text
+from carrara.data.render.encode import Encoder
+from carrara.data.render.template import ChatTemplate, Piece, chat_pieces, chat_template, prompt_text
 from carrara.errors import Refusal
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from carrara.data.template import any_of
+from carrara.data.render.template import any_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

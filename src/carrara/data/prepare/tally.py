@@ -10,10 +10,10 @@ from typing import Any
 from carrara.data.checks.duplicates import EXACT, NEAR
 from carrara.data.checks.minhash import NORMALISATION
 from carrara.data.checks.personal import detectors, error_rates, load_plugins
-from carrara.data.duplication import Duplication
+from carrara.data.dataset import Split
 from carrara.data.histogram import lengths
-from carrara.data.rows import KeptRows
-from carrara.data.split import Split
+from carrara.data.prepare.duplication import Duplication
+from carrara.data.prepare.rows import KeptRows
 from carrara.recipe import PrepareRecipe
 from carrara.tasks.questions import Against, Question
 
@@ -136,7 +136,7 @@ def _duplicates(
 
 def _members(rows: KeptRows, first: int, members: Sequence[int], display: Callable[[str], str]) -> list[dict[str, Any]]:
     from carrara.data.checks.minhash import jaccard
-    from carrara.data.inspect import body_of
+    from carrara.data.prepare.inspect import body_of
 
     lead = body_of(rows.example(first))
     shown = [_place(rows, first) | {"text": display(lead), "jaccard": None}]

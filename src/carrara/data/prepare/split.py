@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
+from carrara.data.dataset import Split
 from carrara.data.example import Example
 from carrara.recipe import PrepareRecipe
 
 if TYPE_CHECKING:
     import numpy as np
-
-Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 def place_of(example: Example, seed: int) -> float:

@@ -16,8 +16,8 @@ from carrara.data.checks.language import language_of
 from carrara.data.checks.minhash import sketch
 from carrara.data.checks.personal import Redactor, load_plugins, mask
 from carrara.data.example import Example, Message, example_from_json
-from carrara.data.rows import chunk_file, keys_file
-from carrara.data.split import place_of
+from carrara.data.prepare.rows import chunk_file, keys_file
+from carrara.data.prepare.split import place_of
 from carrara.tasks.questions import Question
 from carrara.workspace import digest_of_value
 

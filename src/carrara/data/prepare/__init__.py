@@ -1,0 +1,1 @@
+"""From rows to a dataset: the stage, its worker processes, and what needs all rows together."""
