@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carrara.data.batches import batches_from, collate, count_steps, micro_batches
+from carrara.data.render.batches import batches_from, collate, count_steps, micro_batches
 from carrara.data.render.example import Rendered
 from carrara.errors import Refusal
 from carrara.progress import Progress

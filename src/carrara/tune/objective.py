@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from carrara.data.batches import Tensors
+from carrara.data.render.batches import Tensors
 from carrara.models.forward import decoder_of, project
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carrara.data.batches import micro_batches, plan_epoch
 from carrara.data.dataset import SPLITS, Split
 from carrara.data.example import Example, example_from_json
 from carrara.data.histogram import lengths as describe_lengths
+from carrara.data.render.batches import micro_batches, plan_epoch
 from carrara.data.render.example import Mode, Rendered, RowRefusal, render_examples
 from carrara.recipe import TuneRecipe
 

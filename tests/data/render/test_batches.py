@@ -7,7 +7,7 @@ from itertools import islice
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrara.data.batches import batches_from, count_steps, micro_batches, plan_epoch
+from carrara.data.render.batches import batches_from, count_steps, micro_batches, plan_epoch
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=120)
 
