@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -33,6 +34,20 @@ class Silent:
     def track(self, label: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
         del label, total, unit, done
         yield _ignore
+
+
+@dataclass(frozen=True)
+class Masked:
+    """The Progress that changes sentences before they are said, such as those that name fields of private rows."""
+
+    progress: Progress
+    change: Callable[[str], str]
+
+    def say(self, sentence: str) -> None:
+        self.progress.say(self.change(sentence))
+
+    def track(self, label: str, total: int, unit: str, done: int = 0) -> AbstractContextManager[Advance]:
+        return self.progress.track(label, total, unit, done)
 
 
 def _ignore(count: int, detail: str = "") -> None:

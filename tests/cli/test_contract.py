@@ -59,7 +59,13 @@ def ground(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Groun
 
 def test_prepare_tells_rows_splits_and_tokens(ground: Ground) -> None:
     told = ground.prepared.json
-    assert {"dataset", "rows", "splits", "tokens"} <= set(told)
+    assert {"dataset", "rows", "splits", "tokens", "duplicates", "personal_data", "contaminated", "dossier"} <= set(
+        told
+    )
+    assert told["duplicates"] == {"exact": 0, "near": 0, "conflicting": 0}
+    assert told["personal_data"] == {}
+    assert all(type(count) is int for count in told["contaminated"].values())
+    assert (ground.workspace.parent / told["dossier"]).read_text().startswith("<!doctype html>")
     assert told["rows"] == {"read": 61, "kept": 60, "quarantined": 1}
     assert set(told["splits"]) == {"train", "validation", "test"}
     assert sum(told["splits"].values()) == 60

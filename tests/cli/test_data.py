@@ -98,6 +98,14 @@ def test_sample_as_json_is_masked(call: Call, before: Dataset) -> None:
     assert all("<EMAIL>" in row["messages"][1]["content"] for row in rows)
 
 
+def test_a_sample_is_in_the_order_of_the_source_and_at_most_everything(before: Dataset) -> None:
+    train = before.examples("train")
+    assert before.sample("train", 1000, seed=0) == train
+    places = [train.index(example) for example in before.sample("train", 10, seed=4)]
+    assert len(places) == 10
+    assert places == sorted(places)
+
+
 def test_sample_of_an_unknown_split_is_refused(call: Call, before: Dataset) -> None:
     with pytest.raises(Refusal, match="there is no split 'dev'; known are train, validation, test"):
         call("sample", before.artefact.reference, "--split", "dev")

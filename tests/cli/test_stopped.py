@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.cli.calling import Result, call, listed
@@ -95,3 +96,33 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(ground: Ground) -> None:
     assert result.sentence == "stopped; run the same command again to go on where it was"
     assert listed(ground.workspace) == before
     assert list((ground.workspace / "work" / "run").glob("*/checkpoints/*"))
+
+
+# ---- kill -9 ----
+
+
+@pytest.mark.slow
+def test_a_killed_prepare_goes_on_and_leaves_no_worker_behind(tmp_path: Path) -> None:
+    rows = write_pairs(tmp_path / "rows.jsonl", 12_000)
+    model = write_tiny_model(tmp_path / "model")
+    arguments = ["prepare", str(rows), "--model", str(model), "--json", "--workspace"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "carrara", *arguments, str(tmp_path / "killed")],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    kept = tmp_path / "killed" / "work" / "dataset"
+    deadline = time.monotonic() + 60
+    while len(done := list(kept.glob("*/chunks/*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    workers = psutil.Process(process.pid).children()
+    process.kill()
+    process.wait()
+    times = {answer: answer.stat().st_mtime_ns for answer in done}
+    assert len(workers) >= 1
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+    told = call(tmp_path / "killed", *arguments[:-1]).json
+    fresh = call(tmp_path / "fresh", *arguments[:-1]).json
+    assert times
+    assert told["id"] == fresh["id"]
+    for name in ("train.jsonl", "validation.jsonl", "test.jsonl", "quarantine.jsonl", "checks.json"):
+        assert (Path(told["dataset"]) / name).read_bytes() == (Path(fresh["dataset"]) / name).read_bytes()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrara.data.diff import Diff, align_words, diff_examples, key_of
+from carrara.data.diff import Diff, diff_examples, key_of
 from carrara.data.example import Example, Message
 
 Version = list[tuple[str, Example]]
@@ -109,23 +109,6 @@ def test_another_split_is_a_move() -> None:
 def test_one_of_two_copies_goes() -> None:
     twice = pair("p", "a")
     assert counts(diff_examples(train(twice, twice), [("test", twice)])) == (0, 1, 0, 1, 0)
-
-
-@given(st.text(max_size=60), st.text(max_size=60))
-def test_aligned_words_hold_all_words_in_order(before: str, after: str) -> None:
-    runs = align_words(before, after)
-    assert "".join(run.before for run in runs).split() == before.split()
-    assert "".join(run.after for run in runs).split() == after.split()
-    assert all(run.before.casefold() and run.after.casefold() for run in runs if run.alike)
-
-
-def test_aligned_words_ignore_case_and_marks() -> None:
-    runs = align_words("White marble, from Carrara!", "white Marble of Carrara")
-    assert [(run.before, run.after, run.alike) for run in runs] == [
-        ("White marble,", "white Marble", True),
-        (" from", " of", False),
-        (" Carrara!", " Carrara", True),
-    ]
 
 
 def test_real_rows_edited_are_found_again(benchmark_folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -14,46 +13,12 @@ import pytest
 from carrara.evaluate.scores import Scores
 from carrara.verdict.compare import compare
 from carrara.verdict.report import MOST_ITEMS, write_report
+from tests.pages.page import Page, loads_and_runs_nothing
 
 from .invented import flips, scores, texts
 
 CURVE = [{"step": step, "loss": 3 / (1 + step / 20), "validation_loss": None} for step in range(1, 60)]
 DETAILS: dict[str, dict[str, Any]] = {"Cost": {"energy (kWh)": 0.12, "price": "0.04 EUR"}, "Recipe": {"rank": 16}}
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-VOID = {"meta", "link"}
-
-
-class _Page(HTMLParser):
-    """Collects tags, attributes and text, and checks that what is opened is closed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 def _tables() -> tuple[Scores, Scores]:
@@ -76,52 +41,37 @@ def _write(
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> _Page:
-    return _Page(_write(tmp_path / "report.html", *_tables()))
+def page(tmp_path: Path) -> Page:
+    return Page(_write(tmp_path / "report.html", *_tables()))
 
 
-def test_says_the_verdict_in_a_sentence(page: _Page) -> None:
+def test_says_the_verdict_in_a_sentence(page: Page) -> None:
     assert "The tuned model is better on arc_easy and heldout; on truthfulqa_mc1 these items cannot tell." in page.text
     assert "Base model: stone . Tuned model: stone ." in page.text
 
 
-def test_shows_every_row_and_number(page: _Page) -> None:
+def test_shows_every_row_and_number(page: Page) -> None:
     for shown in ("53.3 % 63.3 % +10.00", "40 / 10", "< 0.001", "bits_per_byte", "Detectable", "Adjusted p"):
         assert shown in page.text
     assert [row["scope"] for row in page.all("th") if "scope" not in row] == []
 
 
-def test_shows_changed_items_side_by_side(page: _Page) -> None:
+def test_shows_changed_items_side_by_side(page: Page) -> None:
     assert f"Better after tuning: 40, {MOST_ITEMS} shown" in page.text
     assert "Worse after tuning: 10" in page.text
     assert "Question 0: which stone is quarried at Carrara? Choices Before After chalk chosen" in page.text
     assert "marble right answer chosen" in page.text
 
 
-def test_shows_details_and_curve(page: _Page) -> None:
+def test_shows_details_and_curve(page: Page) -> None:
     for shown in ("Cost", "energy (kWh) 0.12", "price 0.04 EUR", "rank 16", "Loss in nats per token"):
         assert shown in page.text
     assert any("Loss over 59 steps" in str(svg.get("aria-label")) for svg in page.all("svg"))
     assert all(svg.get("role") == "img" or svg.get("aria-hidden") == "true" for svg in page.all("svg"))
 
 
-def test_loads_nothing_and_runs_nothing(page: _Page) -> None:
-    policies = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
-    assert policies == [POLICY]
-    assert not page.all("script")
-    assert not page.all("img")
-    assert not page.all("iframe")
-    for _, attributes in page.tags:
-        assert not any(name.startswith("on") or name == "src" for name in attributes)
-        assert attributes.get("href") in (None, "data:,")
-
-
-def test_style_loads_nothing(tmp_path: Path) -> None:
-    html = _write(tmp_path / "report.html", *_tables())
-    assert "url(" not in html
-    assert "@import" not in html
-    assert "http://" not in html
-    assert "https://" not in html
+def test_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
+    loads_and_runs_nothing(_write(tmp_path / "report.html", *_tables()))
 
 
 def test_hostile_texts_are_shown_as_texts(tmp_path: Path) -> None:
@@ -133,7 +83,7 @@ def test_hostile_texts_are_shown_as_texts(tmp_path: Path) -> None:
     assert "<script" not in html
     assert "<img" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
-    assert attack in _Page(html).text
+    assert attack in Page(html).text
 
 
 def test_half_a_character_does_not_stop_the_report(tmp_path: Path) -> None:
@@ -154,7 +104,7 @@ def test_items_without_choices_show_their_scores(tmp_path: Path) -> None:
 
 def test_nothing_to_show_is_still_a_report(tmp_path: Path) -> None:
     nothing = scores(texts("poems", [1.0, 2.0]))
-    page = _Page(_write(tmp_path / "report.html", nothing, nothing, curve=[], details={}))
+    page = Page(_write(tmp_path / "report.html", nothing, nothing, curve=[], details={}))
     assert "Nothing could be compared." in page.text
     assert "No training curve was given." in page.text
 

@@ -12,6 +12,8 @@ from carrara.cli.options import BenchmarksOption, JsonOption, WorkspaceOption
 
 if TYPE_CHECKING:
     from carrara.evaluate.run import Evaluation
+    from carrara.models import Model
+    from carrara.workspace import Workspace
 
 
 def evaluate_command(
@@ -53,7 +55,7 @@ def evaluate_command(
     resolved = resolve_model(store, model, progress)
     dataset: Dataset | None = None
     if data:
-        dataset = prepare_dataset(store, make_recipe({"data": data}), progress)
+        dataset = prepare_dataset(store, make_recipe({"data": data, "prepare": _options(store, resolved)}), progress)
     elif "dataset" in resolved.source.inputs:
         dataset = Dataset(store.get(resolved.source.inputs["dataset"]))
     if skip_near_copies and dataset is None:
@@ -71,6 +73,15 @@ def evaluate_command(
         )
         return
     _print(evaluation)
+
+
+def _options(store: Workspace, model: Model) -> dict[str, Any]:
+    """How the data of a run was prepared, so that the same rows are held out again."""
+    from carrara.data.dataset import Dataset
+
+    reference = model.source.inputs.get("dataset") if model.source.kind == "run" else None
+    options = Dataset(store.get(reference)).artefact.summary.get("options", {}) if reference else {}
+    return {key: value for key, value in options.items() if key not in ("against", "contamination")}
 
 
 def _print(evaluation: Evaluation) -> None:

@@ -59,7 +59,7 @@ def prepare_command(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Read, check and split rows; the dossier tells what was found and where every row went."""
-    from carrara.data.dataset import export_dataset
+    from carrara.data.dataset import export_dataset, require_export_place
     from carrara.data.dossier.stage import Wanted, make_dossier
     from carrara.data.prepare.stage import prepare_dataset
     from carrara.workspace import open_workspace
@@ -78,6 +78,8 @@ def prepare_command(
     }
     progress = make_progress()
     store = open_workspace(workspace)
+    if output:
+        require_export_place(output)
     recipe, unchecked = _recipe(store, source, {"model": model, "prepare": options}, benchmarks)
     dataset = prepare_dataset(store, recipe, progress, show_values)
     if output:
@@ -102,11 +104,14 @@ def _recipe(
 ) -> tuple[Recipe, dict[str, str]]:
     """The recipe, and why benchmarks are not checked. Without any named, those at hand are checked, to report."""
     from carrara.data.dataset import existing_dataset
+    from carrara.errors import Refusal
     from carrara.recipe import make_recipe, override, read_recipe
     from carrara.tasks.questions import questions_at_hand
 
     is_recipe = Path(source).suffix in (".yaml", ".yml")
     recipe = override(read_recipe(Path(source)) if is_recipe else make_recipe({"data": source}), given)
+    if benchmarks and not benchmarks.is_dir():
+        raise Refusal(f"the benchmark folder {benchmarks} does not exist; give a folder of benchmark files.")
     if benchmarks:
         recipe = override(recipe, {"evaluate": {"benchmarks": benchmarks}})
     if is_recipe or recipe.prepare.against is not None or existing_dataset(store, source):
@@ -118,7 +123,14 @@ def _recipe(
 
 
 def _names(text: str | None) -> list[str] | None:
-    return [name.strip() for name in text.split(",") if name.strip()] if text is not None else None
+    from carrara.errors import Refusal
+
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise Refusal("--against names no benchmark; leave it away to check those at hand.")
+    return names
 
 
 def _mapping(text: str | None) -> dict[str, str] | None:
@@ -129,7 +141,10 @@ def _mapping(text: str | None) -> dict[str, str] | None:
     pairs = [pair.partition("=") for pair in text.split(",")]
     if wrong := [part for part, equals, field in pairs if not (part.strip() and equals and field.strip())]:
         raise Refusal(f"--map holds '{wrong[0]}', no part=field; write it as prompt=question,completion=answer.")
-    return {part.strip(): field.strip() for part, _, field in pairs}
+    mapping = {part.strip(): field.strip() for part, _, field in pairs}
+    if len(mapping) < len(pairs) or len(set(mapping.values())) < len(pairs):
+        raise Refusal("--map names a part or a field twice; give each once.")
+    return mapping
 
 
 def _model(store: Workspace, recipe: Recipe, asked: str | None, progress: Progress) -> Model | None:
@@ -168,7 +183,7 @@ def _result(dataset: Dataset, dossier: Artefact, folder: Path, page: Path) -> di
 def _print(dataset: Dataset, dossier: Artefact, folder: Path, page: Path) -> None:
     import json
 
-    from carrara.data.dossier import findings
+    from carrara.data.dossier import remarks
 
     summary, tokens = dataset.artefact.summary, dossier.summary["tokens"]
     rows, splits = summary["rows"], summary["splits"]
@@ -180,8 +195,8 @@ def _print(dataset: Dataset, dossier: Artefact, folder: Path, page: Path) -> Non
     if tokens:
         share = tokens["supervised"] / max(1, tokens["total"])
         print_line(f"tokens    {tokens['total']:,}, of which {tokens['supervised']:,} ({share:.0%}) are learned")
-    for finding in findings(json.loads((dossier.path / "dossier.json").read_text(encoding="utf-8"))):
-        print_line(f"{finding.severity:<10}{finding.sentence} {finding.remedy}".rstrip())
+    for remark in remarks(json.loads((dossier.path / "dossier.json").read_text(encoding="utf-8"))):
+        print_line(f"{remark.severity:<10}{remark.sentence} {remark.remedy}".rstrip())
     print_line(f"dossier   {page}")
     print_line(f"dataset   {folder}")
 

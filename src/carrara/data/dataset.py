@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from carrara.data.example import Example, example_from_json
 from carrara.errors import Refusal
+from carrara.wording import line
 from carrara.workspace import RECORD, Artefact, Workspace, user_path
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 QUARANTINE = "quarantine.jsonl"  # rows that were not kept, with the reason
 CHANGES = "changes.jsonl"  # what was changed in rows that were kept
+LEAKS = "contamination.jsonl"  # rows that hold questions of benchmarks, with both texts
 CHECKS = "checks.json"  # what the checks found; a dossier shows it
+FATES = {
+    "personal_data": "rows with personal data",
+    "contaminated": "copies of benchmark questions",
+    "exact_duplicate": "exact copies of another row",
+    "near_duplicate": "near-copies of another row",
+}  # why rows that can be used are dropped, each with what it is told as; where several do, the first counts
 
 
 @dataclass(frozen=True)
@@ -38,12 +48,40 @@ class Dataset:
     def each(self, split: Split) -> Iterator[Example]:
         """The examples of a split, one after the other, in the order of the source."""
         with (self.artefact.path / f"{split}.jsonl").open(encoding="utf-8") as file:
-            for line in file:
-                yield example_from_json(json.loads(line))
+            for text in file:
+                yield example_from_json(json.loads(text))
 
     def examples(self, split: Split) -> list[Example]:
         """All the examples of a split."""
         return list(self.each(split))
+
+    def rows(self) -> Iterable[tuple[Split, Example]]:
+        """All rows with their splits, read anew each time they are gone through."""
+        return _Rows(self)
+
+    def sample(self, split: str, count: int, seed: int) -> list[Example]:
+        """Rows of a split taken at random, in the order of the source; another seed takes others.
+
+        They are those whose digests with the seed are the least, so that each is as likely and none is kept in
+        memory but they. Raises Refusal for a split that is none.
+        """
+        if split not in SPLITS:
+            raise Refusal(f"there is no split '{line(split)}'; known are {', '.join(SPLITS)}.")
+
+        def place(numbered: tuple[int, bytes]) -> bytes:
+            return hashlib.sha256(f"{seed}:".encode() + numbered[1]).digest()
+
+        with (self.artefact.path / f"{split}.jsonl").open("rb") as file:
+            chosen = heapq.nsmallest(count, enumerate(file), key=place)
+        return [example_from_json(json.loads(raw)) for _, raw in sorted(chosen)]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    dataset: Dataset
+
+    def __iter__(self) -> Iterator[tuple[Split, Example]]:
+        return ((split, example) for split in SPLITS for example in self.dataset.each(split))
 
 
 def find_dataset(workspace: Workspace, text: str) -> Dataset:
@@ -55,17 +93,28 @@ def find_dataset(workspace: Workspace, text: str) -> Dataset:
     raise Refusal(f"{text} is no prepared dataset; `carrara runs` lists them, `carrara prepare` makes one.")
 
 
+def require_export_place(target: Path) -> None:
+    """Raise Refusal if `target` holds anything but an older dataset."""
+    is_dataset = _recorded_kind(target) == "dataset"
+    if target.exists() and not is_dataset and (not target.is_dir() or any(target.iterdir())):
+        raise Refusal(f"{target.absolute()} exists and is no dataset; choose another place for -o.")
+
+
 def export_dataset(dataset: Dataset, target: Path) -> None:
     """Copy a dataset's folder to `target`, whole or not at all; only an older dataset is replaced."""
     target = target.absolute()
-    is_dataset = _recorded_kind(target) == "dataset"
-    if target.exists() and not is_dataset and (not target.is_dir() or any(target.iterdir())):
-        raise Refusal(f"{target} exists and is no dataset; choose another place for -o.")
+    require_export_place(target)
     temporary, old = (target.with_name(f".{target.name}.{word}") for word in ("part", "old"))
     for leftover in (temporary, old):
         shutil.rmtree(leftover, ignore_errors=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(dataset.artefact.path, temporary)
+    try:
+        shutil.copytree(dataset.artefact.path, temporary)
+    except shutil.Error as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise Refusal(
+            f"{target} cannot be written ({error.args[0][0][2]}); make room or choose another place."
+        ) from error
     if target.exists():
         target.replace(old)
     temporary.replace(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,12 @@ class Message:
     role: str
     content: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """What is said, and what is called."""
+        calls = self.extra.get("tool_calls")
+        return f"{self.content}\n{json.dumps(calls, ensure_ascii=False)}".lstrip() if calls else self.content
 
     def to_json(self) -> dict[str, Any]:
         return {"role": self.role, "content": self.content, **self.extra}
@@ -53,6 +60,16 @@ class Example:
         return len(self.messages) == 1
 
     @property
+    def texts(self) -> list[str]:
+        """What all messages say but the system's, which many rows share."""
+        return [message.text for message in self.messages if message.role != "system"]
+
+    @property
+    def body(self) -> str:
+        """What is compared with other rows, and shown of a row: its texts in order."""
+        return "\n".join(self.texts)
+
+    @property
     def context(self) -> str:
         """What users and tools say, without the system message, which many rows share."""
         return "\n".join(m.content for m in self.messages if m.role in ("user", "tool"))
@@ -60,7 +77,7 @@ class Example:
     @property
     def answer(self) -> str:
         """What is supervised."""
-        return "\n".join(self.messages[index].content for index in self.supervised)
+        return "\n".join(self.messages[index].text for index in self.supervised)
 
     def to_json(self) -> dict[str, Any]:
         content: dict[str, Any] = {

@@ -229,7 +229,7 @@ def _near_copies(name: str, items: Sequence[Item], training: Dataset | None) -> 
     """The ids of the questions that a training row holds."""
     if training is None:
         return set()
-    rows = ([m.content for m in example.messages if m.role != "system"] for example in training.each("train"))
+    rows = (example.texts for example in training.each("train"))
     return near_copies(bare_questions(name, items), rows)
 
 

@@ -43,10 +43,9 @@ def questions_of(workspace: Workspace, names: Sequence[str], folder: Path | None
 
     Raises Refusal if a name is unknown, or if a benchmark cannot be had, saying how to provide it.
     """
-    wanted = [name for given in names for name in _members(given)]
     return [
         _against(name, find_benchmark(workspace, _CHECKABLE[name].file, folder, progress))
-        for name in dict.fromkeys(wanted)
+        for name in benchmark_names(names)
     ]
 
 
@@ -60,6 +59,11 @@ def questions_at_hand(workspace: Workspace, folder: Path | None) -> tuple[list[A
         except Refusal as refusal:
             missing[name] = str(refusal)
     return ready, missing
+
+
+def benchmark_names(names: Sequence[str]) -> list[str]:
+    """The benchmarks that names of tasks and families stand for, each once; raises Refusal for one unknown."""
+    return list(dict.fromkeys(member for name in names for member in _members(name)))
 
 
 def bare_questions(task: str, items: Sequence[Item]) -> list[Question]:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from carrara.evaluate.scores import Record, Scores
-from carrara.pages import environment, plain, short
+from carrara.pages import environment
 from carrara.verdict import formats, plots
 from carrara.verdict.compare import TaskVerdict, Verdict, headline
+from carrara.wording import plain, short
 from carrara.workspace.files import write_atomically
 
 MOST_ITEMS = 20  # shown for each task and side

@@ -161,7 +161,8 @@ class Workspace:
     def digest(self, path: Path) -> str:
         """The sha256 of a file, remembered until its size or modification time changes."""
         status = path.stat()
-        key = (str(path.resolve()), status.st_size, status.st_mtime_ns)
+        name = os.fsencode(path.resolve()).decode("utf-8", "backslashreplace")
+        key = (name, status.st_size, status.st_mtime_ns)
         if known := self.index.known_digest(*key):
             return known
         value = digest_of_file(path)

@@ -174,10 +174,10 @@ def test_the_smallest_row_represents_its_cluster(edges: list[tuple[int, int]], d
     ],
 )
 def test_exact_duplicates(a: str, b: str, equal: bool) -> None:
-    assert (exact_key(a) == exact_key(b)) is equal
+    assert (exact_key([a]) == exact_key([b])) is equal
 
 
 def test_keys_are_the_same_everywhere() -> None:
-    assert exact_key("one\ntwo") == 11277891812062741947  # the first 8 bytes of blake2b, little end first
+    assert exact_key(["one\ntwo"]) == 11277891812062741947  # the first 8 bytes of blake2b, little end first
     assert prompt_key(" What is 2 + 2 ?") == prompt_key("what is 2 + 2") != prompt_key("what is 2 - 2")
     assert 0 <= prompt_key("") < 1 << 64

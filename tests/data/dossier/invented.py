@@ -17,9 +17,10 @@ def benchmark(name: str, checked: bool = True) -> Benchmark:
     return {
         "name": name,
         "questions": 1172 if checked else 0,
-        "source": f"{name}/test.jsonl" if checked else "",
+        "source": "folder" if checked else "",
         "sha256": "ab" * 32 if checked else "",
         "rows": 1 if checked else 0,
+        "kept": 1 if checked else 0,
         "items": 1 if checked else 0,
         "state": "checked" if checked else "not checked",
         "why": "" if checked else "it is not at hand",
@@ -76,6 +77,7 @@ def full() -> Dossier:
         "duplicates": {
             "exact": 7,
             "near": 4,
+            "kept": {"exact": 0, "near": 0},
             "conflicting": 1,
             "normalisation": "Case and white space do not count.",
             "threshold": 0.8,
@@ -114,6 +116,7 @@ def full() -> Dossier:
         "contamination": {
             "policy": "report",
             "benchmarks": [benchmark("arc_challenge"), benchmark("truthfulqa", checked=False)],
+            "total": 1,
             "hits": [hit()],
         },
         "languages": {"en": 80, "it": 1},
@@ -169,9 +172,11 @@ def clean() -> Dossier:
     dossier["rows"] = {"read": 100, "kept": 100, "quarantined": 0, "unusable": 0, "dropped": {}, "changed": 0}
     dossier["splits"] = {"train": 80, "validation": 10, "test": 10}
     dossier["labels"], dossier["groups"], dossier["quarantine"] = {}, None, []
-    dossier["duplicates"].update({"exact": 0, "near": 0, "conflicting": 0, "clusters": [], "conflicts": []})
+    dossier["duplicates"].update(
+        {"exact": 0, "near": 0, "kept": {"exact": 0, "near": 0}, "conflicting": 0, "clusters": [], "conflicts": []}
+    )
     dossier["personal_data"].update({"rows": 0, "types": {}, "names_checked": True, "examples": [], "error_rates": {}})
-    dossier["contamination"].update({"benchmarks": [], "hits": []})
+    dossier["contamination"].update({"benchmarks": [], "total": 0, "hits": []})
     dossier["languages"] = {}
     dossier["words"] = {"bins": [], "median": 0, "p95": 0, "longest": 0}
     dossier["endings"] = {"without_end_mark": 0, "share": 0.0}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,45 +12,12 @@ from hypothesis import strategies as st
 
 from carrara.data.dossier import DOSSIER_JSON, Dossier, write_dossier
 from carrara.data.dossier.plots import histogram
+from tests.pages.page import Page, loads_and_runs_nothing
 
 from .invented import clean, full, hit
 
-VOID = {"meta", "link"}
 ATTACK = "</table></style><script>alert(1)</script><img src=x onerror=\"alert('2')\">"
 TURNED = "\u202eturned\u2066 \u05d0\u05d1 100"
-
-
-class Page(HTMLParser):
-    """Collects tags, attributes and text, and checks that what is opened is closed."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.open: list[str] = []
-        self.feed(html)
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 def written(folder: Path, dossier: Dossier) -> Page:
@@ -66,7 +32,7 @@ def page(tmp_path: Path) -> Page:
 def test_answers_at_a_glance(page: Page) -> None:
     start = page.text[page.text.index("fit once decided") :]
     assert start.startswith("fit once decided This data is fit to train on once 8 things are decided.")
-    for shown in ("rows read 100", "kept 81", "set aside 19", "to train on 70", "What needs a decision"):
+    for shown in ("rows read 100", "kept 81", "in quarantine 19", "to train on 70", "What needs a decision"):
         assert shown in page.text
     decisions = page.text[page.text.index("What needs a decision") : page.text.index("Worth knowing")]
     assert decisions.count("decide ") == 5
@@ -97,12 +63,13 @@ def test_the_sum_adds_up(tmp_path: Path) -> None:
         "email 3 2 99.1 98.2",
         "e-mail addresses by their form",
         "row 5, prompt email to <EMAIL> by",
-        "arc_challenge yes 1,172 1 1 arc_challenge/test.jsonl sha256 abababababababab…",
+        "arc_challenge yes 1,172 1 1 folder sha256 abababababababab…",
         "truthfulqa no , because it is not at hand",
         "arc_challenge , item Mercury_1 word for word; the row is in train and was kept",
         "en 80 98.8 %",
         "6 answers of 20 words or more (12 % of these)",
         "2,000 of them learned 62 %",
+        "cannot be rendered 1",
         "two users in turn 1 pairs.jsonl , row 12",
         "1 row is too long for the model and loses the beginning of the context",
         "94 % of the positions computed hold tokens",
@@ -154,20 +121,6 @@ def test_tells_learned_from_context_without_colour(tmp_path: Path) -> None:
     assert "text-decoration: underline" in rule
 
 
-def loads_and_runs_nothing(html: str) -> Page:
-    page = Page(html)
-    policies = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
-    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; img-src data:"]
-    names = {name for name, _ in page.tags}
-    assert not names & {"script", "img", "iframe", "object", "embed", "form", "base"}
-    for _, attributes in page.tags:
-        assert not any(name.startswith("on") or name == "src" for name in attributes)
-        assert (attributes.get("href") or "#").startswith(("#", "data:,"))
-    style = html[html.index("<style>") : html.index("</style>")]
-    assert not any(word in style for word in ("url(", "@import", "http:", "https:"))
-    return page
-
-
 def _hostile(text: str) -> Dossier:
     """The text wherever a text from outside can stand."""
     dossier = full()
@@ -207,11 +160,19 @@ def test_any_text_is_shown_as_text(tmp_path_factory: pytest.TempPathFactory, tex
 
 def test_shows_200_hits_and_says_how_many_more(tmp_path: Path) -> None:
     dossier = full()
-    dossier["contamination"]["hits"] = [hit(row) for row in range(1, 231)]
+    dossier["contamination"].update({"total": 230, "hits": [hit(row) for row in range(1, 231)]})
     page = written(tmp_path, dossier)
-    assert "30 more are in dossier.json" in page.text
+    assert "30 more are in contamination.jsonl" in page.text
     assert page.text.count("word for word") == 200
     assert len(json.loads((tmp_path / DOSSIER_JSON).read_text())["contamination"]["hits"]) == 230
+
+
+def test_printed_it_shows_no_links_and_all_rows(tmp_path: Path) -> None:
+    html = write_dossier(tmp_path, full()).read_text(encoding="utf-8")
+    printed = html[html.rindex("@media print") :]
+    assert "nav, .remarks a { display: none; }" in printed
+    assert "details::details-content { content-visibility: visible;" in printed
+    assert html.index(".remarks a { font-size") < html.rindex("@media print")  # the later rule counts
 
 
 def test_marks_what_question_and_row_share(tmp_path: Path) -> None:

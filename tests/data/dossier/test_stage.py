@@ -48,7 +48,7 @@ def test_masking_spans_is_masking_the_text(parts: list[str]) -> None:
     spans = [["learned" if n % 2 else "context", part] for n, part in enumerate(parts)]
     masked = _masked(spans, ())
     assert [kind for kind, _ in masked] == [kind for kind, _ in spans]
-    assert "".join(text for _, text in masked) == mask("".join(parts))
+    assert "".join(text for _, text in masked) == mask("".join(parts), ())
 
 
 @pytest.mark.slow

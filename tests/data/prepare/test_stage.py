@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carrara.data.dataset import CHANGES, QUARANTINE, SPLITS, Dataset
+from carrara.data.checks.personal import load_plugins, plugins
+from carrara.data.dataset import CHANGES, CHECKS, QUARANTINE, SPLITS, Dataset
 from carrara.data.prepare.stage import prepare_dataset
 from carrara.errors import Refusal
 from carrara.progress import Silent
@@ -206,8 +208,7 @@ def test_a_label_column_of_too_many_values_does_not_stratify(workspace: Workspac
     rows = [{"text": story(n), "label": f"label {n}"} for n in range(400)]
     dataset = prepared(workspace, write(tmp_path / "rows.jsonl", rows))
     labels = dataset.checks["labels"]
-    assert len(labels) == 51
-    assert "… and 350 more labels" in labels
+    assert list(labels) == ["400 values, too many to be classes"]
 
 
 @pytest.mark.slow
@@ -237,3 +238,58 @@ def test_what_a_killed_run_left_is_not_done_again(workspace: Workspace, tmp_path
         assert (again.artefact.path / f"{split}.jsonl").read_bytes() == (
             fresh.artefact.path / f"{split}.jsonl"
         ).read_bytes()
+
+
+def everything_written(dataset: Dataset) -> str:
+    folder = dataset.artefact.path
+    return "".join((folder / name).read_text() for name in (QUARANTINE, CHANGES, CHECKS, "artefact.json"))
+
+
+def test_values_that_a_plugin_finds_are_shown_nowhere(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [EntryPoint("names", f"{__name__}:find_jane", group)])
+    load_plugins.cache_clear()
+    try:
+        named = f"Jane Roe said: {story(3)}"
+        rows = [{"prompt": named, "completion": "yes"}, {"prompt": named, "completion": "no"}]
+        rows += [{"prompt": named, "completion": "no"}, {"prompt": "", "completion": "Jane Roe"}]
+        rows += [{"prompt": story(n), "completion": "Jane Roe"} for n in range(10, 14)]
+        dataset = prepared(workspace, write(tmp_path / "rows.jsonl", rows), PrepareRecipe(test=0, validation=0))
+    finally:
+        load_plugins.cache_clear()
+    assert dataset.artefact.summary["personal_data"] == {"person": 7}
+    assert dataset.artefact.summary["duplicates"]["conflicting"] == 1
+    assert "Jane" not in everything_written(dataset)
+    assert "<PERSON>" in everything_written(dataset)
+
+
+def find_jane(text: str) -> list[tuple[str, int, int]]:
+    start = text.find("Jane Roe")
+    return [("person", start, start + 8)] if start >= 0 else []
+
+
+def test_redaction_reaches_tools_calls_labels_and_reports(workspace: Workspace, tmp_path: Path) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "mail", "arguments": '{"to": "ann@example.org"}'}}
+    tool = {"type": "function", "function": {"name": "mail", "description": "as ann@example.org"}}
+    messages = [{"role": "user", "content": "mail her"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    told = {"role": "tool", "tool_call_id": "c", "content": "sent"}
+    chats: list[Any] = [
+        {"messages": [*messages, told, {"role": "assistant", "content": story(n)}], "tools": [tool]} for n in range(3)
+    ]
+    labelled = [{"text": story(n), "label": "ann@example.org" if n else "none"} for n in range(3)]
+    for number, rows in enumerate([chats, labelled]):
+        options = PrepareRecipe(test=0, validation=0, personal_data="redact")
+        dataset = prepared(workspace, write(tmp_path / f"{number}.jsonl", rows), options)
+        kept = (dataset.artefact.path / "train.jsonl").read_text()
+        assert "ann@example.org" not in kept + everything_written(dataset)
+        assert "<EMAIL_1>" in kept
+
+
+def test_a_snippet_never_shows_a_part_of_another_value(workspace: Workspace, tmp_path: Path) -> None:
+    text = "Mail ann.long.name@example.org or, if that fails for any reason, bob.long.name@example.org at once."
+    rows = [{"prompt": story(n), "completion": text} for n in range(3)]
+    checks = prepared(workspace, write(tmp_path / "rows.jsonl", rows), PrepareRecipe(test=0, validation=0)).checks
+    shown = [example["text"] for example in checks["personal_data"]["examples"]]
+    assert shown
+    assert not any(part in text for text in shown for part in ("ann", "bob", "long", "example"))

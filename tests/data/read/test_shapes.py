@@ -180,7 +180,7 @@ def test_a_bad_row_is_named_by_number_and_field(tmp_path: Path, row: Any, field:
     _, bad, after = _rows(tmp_path, GOOD, row, GOOD)
     assert isinstance(bad, BadRow)
     assert (bad.file, bad.row, bad.field, bad.reason) == ("rows.jsonl", 2, field, reason)
-    assert len(bad.text) <= 2000
+    assert len(bad.text) <= 2500
     bad.text.encode("utf-8")
     assert isinstance(after, Example)
 
@@ -199,7 +199,11 @@ def test_a_bad_row_says_itself_in_a_sentence() -> None:
         (_chat(), "messages", "nothing to learn"),
         (_chat({"role": "assistant", "content": "a", "weight": 0}), "messages", "with a weight"),
         (_chat({"role": "assistant", "content": "a", "weight": 2}), "messages[1].weight", "neither 0 nor 1"),
-        (_chat({"role": "robot", "content": "u"}), "messages[1].role", "'robot'; known roles are system, user, assis"),
+        (
+            _chat({"role": "robot", "content": "u"}),
+            "messages[1].role",
+            "is no known role; known are system, user, assis",
+        ),
         (_chat({"role": ["user"], "content": "u"}), "messages[1].role", "is a list"),
         (_chat({"role": "system", "content": "u"}), "messages[1].role", "only the first message"),
         (_chat({"role": "assistant", "content": None}), "messages[1].content", "is null"),

@@ -19,10 +19,11 @@ WORD_SIDE, CHARACTER_SIDE = 0, 1
 
 _SLACK = 0.1  # a pair whose estimate is lower than the threshold by more is not verified: 2.4 standard errors
 _CERTAINTY = 0.99  # the least chance that a pair at the threshold shares a band
-_CROWD = 64  # rows of a bucket beyond which, and of a cluster from which, not every pair is compared
+_CROWD = 64  # rows of a cluster from which, and of a bucket beyond which, not every pair need be compared
 _COLUMNS = 8  # by which a crowd is divided further
-_PATIENCE = 512  # comparisons in vain of one row with others; a verification in vain counts as many as
+_PATIENCE = 512  # comparisons in vain that a row always has; a verification in vain counts as many as
 _VERIFICATION = 32
+_COMPARISONS = 200_000_000  # in vain, that all rows share where there are few of them
 _REMEMBERED = 1 << 20  # pairs verified in vain
 _HELD = 4_000_000  # hashes of shingles kept at a time, 32 MB
 _FACTOR = 0xD1342543DE82EF95
@@ -41,9 +42,10 @@ class Near:
     jaccard: float
 
 
-def exact_key(text: str) -> int:
-    """A 64-bit number that texts share if they are equal by `EXACT`; the same on every machine."""
-    return _digest("\n".join(line.rstrip() for line in normalize("NFC", text).split("\n")).rstrip())
+def exact_key(texts: Iterable[str]) -> int:
+    """A 64-bit number that rows share if each of their texts is equal by `EXACT`; the same on every machine."""
+    whole = ("\n".join(line.rstrip() for line in normalize("NFC", text).split("\n")).rstrip() for text in texts)
+    return _digest("\0".join(whole))
 
 
 def prompt_key(prompt: str) -> int:
@@ -143,6 +145,8 @@ class _Search:
         self._together = UnionFind(self._n)
         self._crowds = self._together.crowds(_CROWD)
         self._vain = np.zeros(self._n, dtype=np.int32)
+        self._patience = max(_PATIENCE, _COMPARISONS // max(self._n, 1))
+        self._crowd = max(_CROWD, self._patience // (2 * len(_bands(threshold))))
         self._rejected = np.full(_REMEMBERED, -1, dtype=np.int64)  # pairs, each at its number modulo the length
         self._shingles: dict[int, tuple[Hashes, Hashes]] = {}
         self._held = 0
@@ -180,15 +184,15 @@ class _Search:
         keys = keys[order]
         begins = np.flatnonzero(np.diff(keys, prepend=~keys[:1]))
         sizes = np.diff(begins, append=keys.size)
-        in_crowd = np.repeat(sizes > _CROWD, sizes)
+        in_crowd = np.repeat(sizes > self._crowd, sizes)
         crowds = order[in_crowd]
         if crowds.size:
-            crowd_sizes = sizes[sizes > _CROWD]
+            crowd_sizes = sizes[sizes > self._crowd]
             firsts = np.minimum.reduceat(crowds, np.cumsum(crowd_sizes) - crowd_sizes)
             self._compare(rows[np.repeat(firsts, crowd_sizes)], rows[crowds])
-        few = np.repeat((sizes > 1) & (sizes <= _CROWD), sizes)
+        few = np.repeat((sizes > 1) & (sizes <= self._crowd), sizes)
         order, keys = order[few], keys[few]
-        for distance in range(1, _CROWD):
+        for distance in range(1, self._crowd):
             same = keys[distance:] == keys[:-distance]
             if not same.any():
                 break
@@ -205,7 +209,7 @@ class _Search:
         for start in range(0, firsts.size, _ROWS):
             first, second = firsts[start : start + _ROWS], seconds[start : start + _ROWS]
             worth = (first != second) & (self._crowds[first] != self._crowds[second])
-            worth &= np.minimum(self._vain[first], self._vain[second]) < _PATIENCE
+            worth &= np.minimum(self._vain[first], self._vain[second]) < self._patience
             first, second = first[worth], second[worth]
             equal = (self._sketches[first] == self._sketches[second]).sum(axis=2, dtype=np.uint8).max(axis=1, initial=0)
             likely = equal >= (self._threshold - _SLACK) * PERMUTATIONS

@@ -91,6 +91,7 @@ class Duplicates(TypedDict):
 
     exact: int
     near: int
+    kept: Mapping[str, int]
     conflicting: int
     normalisation: str
     threshold: float
@@ -137,6 +138,7 @@ class Benchmark(TypedDict):
     source: str
     sha256: str
     rows: int
+    kept: int
     items: int
     state: Literal["checked", "not checked"]
     why: str
@@ -159,6 +161,7 @@ class Hit(TypedDict):
 
 class Contamination(TypedDict):
     policy: Literal["refuse", "drop", "report"]
+    total: int
     benchmarks: Sequence[Benchmark]
     hits: Sequence[Hit]
 

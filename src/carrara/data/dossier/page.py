@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from carrara import pages
-from carrara.data.diff import align_words
+from carrara import wording
+from carrara.data.align import align_words
+from carrara.data.dataset import FATES
 from carrara.data.dossier.content import Dossier, Hit
-from carrara.data.dossier.findings import Finding, findings, fitness, unaccounted
 from carrara.data.dossier.plots import histogram
+from carrara.data.dossier.remarks import Remark, fitness, remarks, unaccounted
+from carrara.pages import environment
 from carrara.workspace.files import write_atomically
 
 _Piece = tuple[str, bool]  # some words, and whether the text beside has them too
@@ -27,12 +29,6 @@ _HEADLINES = {
     "fit": "This data is fit to train on.",
     "fit once decided": "This data is fit to train on once {} decided.",
     "not fit": "This data is not fit to train on yet.",
-}
-_FATES = {
-    "exact_duplicate": "in quarantine: exact copies of another row",
-    "near_duplicate": "in quarantine: near-copies of another row",
-    "contaminated": "in quarantine: copies of benchmark questions",
-    "personal_data": "in quarantine: rows with personal data",
 }
 
 
@@ -50,22 +46,22 @@ def _write(path: Path, text: str) -> None:
 
 
 def _render(dossier: Dossier) -> str:
-    found = findings(dossier)
-    deciding = [finding for finding in found if finding.severity != "note"]
+    made = remarks(dossier)
+    deciding = [remark for remark in made if remark.severity != "note"]
     hits = dossier["contamination"]["hits"]
-    template = pages.environment(Path(__file__).parent).get_template("dossier.html.j2")
+    template = environment(Path(__file__).parent).get_template("dossier.html.j2")
     return template.render(
-        say=pages,
-        fitness=fitness(found),
-        headline=_headline(found),
+        say=wording,
+        fitness=fitness(made),
+        headline=_headline(made),
         decisions=deciding[:_MOST_DECISIONS],
-        notes=[*deciding[_MOST_DECISIONS:], *(finding for finding in found if finding.severity == "note")],
+        notes=[*deciding[_MOST_DECISIONS:], *(remark for remark in made if remark.severity == "note")],
         account=_account(dossier),
         unaccounted=unaccounted(dossier),
         clusters=[(each, _beside_first(each["rows"])) for each in dossier["duplicates"]["clusters"]],
         conflicts=[(each["prompt"], _beside_first(each["answers"])) for each in dossier["duplicates"]["conflicts"]],
         hits=[(hit, *_compared(hit)) for hit in hits[:_MOST_HITS]],
-        more_hits=len(hits) - _MOST_HITS,
+        more_hits=dossier["contamination"]["total"] - len(hits[:_MOST_HITS]),
         spoken=_languages(dossier["languages"]),
         words_plot=histogram(dossier["words"], "word"),
         tokens_plot=histogram(dossier["tokens"], "token") if dossier["tokens"] else "",
@@ -74,22 +70,23 @@ def _render(dossier: Dossier) -> str:
     )
 
 
-def _headline(found: Sequence[Finding]) -> str:
-    number = sum(finding.severity == "decide" for finding in found)
+def _headline(made: Sequence[Remark]) -> str:
+    number = sum(remark.severity == "decide" for remark in made)
     counted = "one thing is" if number == 1 else f"{number} things are"
-    return _HEADLINES[fitness(found)].format(counted)
+    return _HEADLINES[fitness(made)].format(counted)
 
 
 def _account(dossier: Dossier) -> list[tuple[str, int]]:
     """What became of the rows read: the parts of the sum, in words."""
     counts = dossier["rows"]
-    dropped = [(_FATES.get(fate, f"in quarantine: {fate}"), number) for fate, number in counts["dropped"].items()]
-    return [("kept", counts["kept"]), ("in quarantine: could not be used", counts["unusable"]), *dropped]
+    dropped = [(FATES[fate], number) for fate, number in counts["dropped"].items()]
+    quarantined = [("could not be used", counts["unusable"]), *dropped]
+    return [("kept", counts["kept"]), *((f"in quarantine: {why}", number) for why, number in quarantined)]
 
 
 def _beside_first(entries: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], list[_Piece]]]:
     """Entries with their texts in pieces that say what the first text has too; of two, the first likewise."""
-    texts = [pages.short(entry["text"]) for entry in entries]
+    texts = [wording.short(entry["text"]) for entry in entries]
     marked = [_marked(texts[0], text) for text in texts[1:]]
     first = marked[0][0] if len(marked) == 1 else [(text, True) for text in texts[:1]]
     return list(zip(entries, [first, *(other for _, other in marked)], strict=True))
@@ -97,7 +94,7 @@ def _beside_first(entries: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[st
 
 def _compared(hit: Hit) -> tuple[list[_Piece], list[_Piece]]:
     """The question and the row, in pieces that say what they share."""
-    return _marked(pages.short(hit["question"]), pages.short(hit["text"]))
+    return _marked(wording.short(hit["question"]), wording.short(hit["text"]))
 
 
 def _marked(one: str, other: str) -> tuple[list[_Piece], list[_Piece]]:
@@ -119,7 +116,7 @@ def _command(name: str, options: Mapping[str, Any]) -> str:
     for key, value in options.items():
         if text := _option(value):
             words += [f"--{key.replace('_', '-')}", text]
-    return " ".join(shlex.quote(pages.line(word, 1000)) for word in words)
+    return " ".join(shlex.quote(wording.line(word, 1000)) for word in words)
 
 
 def _option(value: Any) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from carrara.data.checks.personal import Plugin, find_personal_data, load_plugins
+from carrara.data.checks.personal import Plugin, display, find_personal_data, load_plugins
 from carrara.data.dataset import SPLITS, Dataset, Split
 from carrara.data.dossier import Dossier, write_dossier
+from carrara.data.json_texts import map_texts
 from carrara.data.prepare.chunks import Job, run_job
 from carrara.data.render.dataset import shown_rows, usable_length
 from carrara.data.render.tokens import TokenStatistics, file_ranges, statistics_from_json, tokens_for_dossier
@@ -22,6 +23,7 @@ from carrara.progress import Progress
 from carrara.recipe import Recipe
 from carrara.workspace import Artefact, Draft, Workspace
 
+_TEXTS = ("labels", "quarantine", "duplicates", "personal_data", "contamination")  # parts that hold texts of rows
 FORMAT = 1  # raised when the same inputs would give another dossier
 
 
@@ -53,6 +55,9 @@ def make_dossier(
 
     def build(draft: Draft) -> None:
         content = _content(dataset) | {"tokens": None, "estimate": None, "shown": []}
+        if content["personal_data"]["values_shown"] and not wanted.show_values:
+            content |= {part: map_texts(content[part], display(False)) for part in _TEXTS}
+        content["personal_data"]["values_shown"] = wanted.show_values
         content["contamination"]["benchmarks"] += [_unchecked(name, why) for name, why in wanted.unchecked.items()]
         if model:
             content |= _measured(workspace, dataset, model, wanted, draft.path, progress)
@@ -80,8 +85,8 @@ def _content(dataset: Dataset) -> dict[str, Any]:
 
 
 def _unchecked(name: str, why: str) -> dict[str, Any]:
-    return {"name": name, "questions": 0, "source": "", "sha256": "", "rows": 0, "items": 0, "state": "not checked",
-            "why": why}  # fmt: skip
+    counts = {"questions": 0, "rows": 0, "kept": 0, "items": 0}
+    return {"name": name, "source": "", "sha256": "", "state": "not checked", "why": why, **counts}
 
 
 def _measured(
@@ -92,6 +97,8 @@ def _measured(
     longest = usable_length(wanted.recipe.tune.max_length, context)
     by_split = _count(dataset, model, longest, folder, progress)
     tokens = tokens_for_dossier(by_split, model.name, context, longest, wanted.recipe.tune)
+    if not wanted.show_values:
+        tokens["set_aside"] = map_texts(tokens["set_aside"], display(False))
     return {
         "tokens": tokens,
         "estimate": _estimate(workspace, model, by_split["train"].total, wanted.recipe, progress),

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carrara.data.checks.duplicates import Near, cluster, find_near, prompt_key
-from carrara.data.prepare.inspect import body_of
 from carrara.data.prepare.rows import KeptRows
 
 if TYPE_CHECKING:
     import numpy as np
 
-_FEW, _SHARE = 5, 0.1  # a prompt of more rows than both is a form that says nothing about a row
+_FORM = 20  # rows; a prompt that more of them share is a form that says nothing about a row
 
 
 @dataclass(frozen=True)
 class Duplication:
     """`copies` and `sides` `(rows,)` name each row's cluster by its first row; `sides` joins also prompts and groups.
 
-    `exact` and `near` are the rows that copy an earlier one, `conflicts` the rows of each prompt that is answered in
-    more than one way.
+    `exact` and `near` are the rows that copy an earlier one, `forms` `(rows,)` whether a row's prompt is a form that
+    many share, `conflicts` the rows of each prompt that is answered in more than one way.
     """
 
     copies: np.ndarray
@@ -29,6 +28,7 @@ class Duplication:
     exact: list[int]
     near: list[int]
     pairs: list[Near]
+    forms: np.ndarray
     conflicts: list[list[int]]
 
 
@@ -39,7 +39,7 @@ def find_duplication(rows: KeptRows, groups: Sequence[str | None]) -> Duplicatio
     count = len(rows)
     firsts = _first_of_equals(rows.exact)
     exact = np.flatnonzero(firsts != np.arange(count))
-    pairs = find_near(rows.sketches, lambda number: body_of(rows.example(number)))
+    pairs = find_near(rows.sketches, lambda number: rows.example(number).body)
     edges = [*zip(exact.tolist(), firsts[exact].tolist()), *((pair.first, pair.second) for pair in pairs)]
     copies = cluster(count, edges)
     is_exact = np.zeros(count, dtype=bool)
@@ -55,6 +55,7 @@ def find_duplication(rows: KeptRows, groups: Sequence[str | None]) -> Duplicatio
         exact=exact.tolist(),
         near=near.tolist(),
         pairs=pairs,
+        forms=_forms(rows.prompt),
         conflicts=_conflicts(rows, asked),
     )
 
@@ -72,8 +73,14 @@ def _asked_more_than_once(prompts: np.ndarray) -> np.ndarray:
     import numpy as np
 
     keys, inverse, counts = np.unique(prompts, return_inverse=True, return_counts=True)
-    shared = (counts > 1) & (keys != prompt_key("")) & ((counts <= _FEW) | (counts <= _SHARE * len(prompts)))
-    return shared[inverse]
+    return ((counts > 1) & (counts <= _FORM) & (keys != prompt_key("")))[inverse]
+
+
+def _forms(prompts: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    _, inverse, counts = np.unique(prompts, return_inverse=True, return_counts=True)
+    return (counts > _FORM)[inverse]
 
 
 def _group_edges(groups: Sequence[str | None]) -> list[tuple[int, int]]:

@@ -14,8 +14,9 @@ from carrara.data.checks.contamination import Matcher
 from carrara.data.checks.duplicates import exact_key, prompt_key
 from carrara.data.checks.language import language_of
 from carrara.data.checks.minhash import sketch
-from carrara.data.checks.personal import Redactor, load_plugins, mask
+from carrara.data.checks.personal import Finding, Redactor, load_plugins
 from carrara.data.example import Example, Message, example_from_json
+from carrara.data.json_texts import map_texts, texts_in
 from carrara.data.prepare.rows import chunk_file, keys_file
 from carrara.data.prepare.split import place_of
 from carrara.tasks.questions import Question
@@ -32,11 +33,10 @@ class Inspector:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._folder = Path(settings["folder"])
-        self._policy = settings["personal_data"]
+        self._redacts = settings["redact"]
         self._show_values = settings["show_values"]
         self._seed = settings["seed"]
-        self._plugins = load_plugins()
-        self._redactor = Redactor(self._plugins)
+        self._redactor = Redactor(load_plugins())
         self._matcher = read_matcher(settings["questions"]) if settings["questions"] else None
 
     def __call__(self, index: int, chunk: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -45,12 +45,11 @@ class Inspector:
         examples, personal, snippets = self._personal(before)
         answers = [example.answer for example in examples]
         report = {
-            "places": [[example.file, example.row] for example in examples],
             "personal": personal,
             "snippets": snippets,
             "hits": find_hits(self._matcher, examples) if self._matcher else [],
-            "languages": Counter(language_of(body_of(example)) for example in examples),
-            "words": Counter(len(body_of(example).split()) for example in examples),
+            "languages": Counter(language_of(example.body) for example in examples),
+            "words": Counter(len(example.body.split()) for example in examples),
             "long": sum(len(answer.split()) >= _LONG for answer in answers),
             "cut": sum(len(answer.split()) >= _LONG and not _ENDS.search(answer) for answer in answers),
             "labels": [example.label for example in examples],
@@ -60,28 +59,41 @@ class Inspector:
         return report
 
     def _personal(self, examples: Sequence[Example]) -> tuple[list[Example], list[Any], list[Any]]:
-        """The rows as they go on; for each row with findings [place, [[field, type, count], …]]; masked snippets."""
+        """The rows as they go on; for each row with findings [index, [[field, type, count], …]]; masked snippets."""
         kept: list[Example] = []
         found: list[Any] = []
         snippets: list[Any] = []
         shown: Counter[str] = Counter()
-        for place, example in enumerate(examples):
-            texts = texts_of(example)
-            redacted, findings = self._redactor.redact([text for _, text in texts])
-            counts = Counter((field, f.type) for (field, _), row in zip(texts, findings, strict=True) for f in row)
+        for index, example in enumerate(examples):
+            fields, texts = zip(*texts_of(example))
+            redacted, findings = self._redactor.redact(texts)
+            kept.append(with_texts(example, redacted) if self._redacts and any(findings) else example)
+            counts = Counter(
+                (field, finding.type)
+                for place, (field, row) in enumerate(zip(fields, findings, strict=True))
+                if not any(texts[place] in text for text in texts[:place])  # a sentence of a pair is in the prompt too
+                for finding in row
+            )
             if counts:
-                found.append([place, [[field, kind, count] for (field, kind), count in counts.items()]])
-                for (field, text), row in zip(texts, findings, strict=True):
-                    for finding in row:
-                        shown[finding.type] += 1
-                        if shown[finding.type] <= _SNIPPETS:
-                            around = text[max(0, finding.start - _SNIPPET) : finding.end + _SNIPPET]
-                            snippets.append([place, field, finding.type, self._display(around)])
-            kept.append(with_texts(example, redacted) if counts and self._policy == "redact" else example)
+                found.append([index, [[field, kind, count] for (field, kind), count in counts.items()]])
+            for field, text, row in zip(fields, texts, findings, strict=True):
+                for finding in row:
+                    shown[finding.type] += 1
+                    if shown[finding.type] <= _SNIPPETS:
+                        snippets.append([index, field, finding.type, self._around(text, row, finding)])
         return kept, found, snippets
 
-    def _display(self, text: str) -> str:
-        return text if self._show_values else mask(text, self._plugins)
+    def _around(self, text: str, findings: Sequence[Finding], finding: Finding) -> str:
+        """What stands around a value; every value in it is masked whole, also those that the border would cut."""
+        start, end = max(0, finding.start - _SNIPPET), finding.end + _SNIPPET
+        if self._show_values:
+            return text[start:end]
+        parts: list[str] = []
+        for value in findings:
+            if value.end > start and value.start < end:
+                parts += [text[start : value.start], f"<{value.type.upper()}>"]
+                start = value.end
+        return "".join([*parts, text[start:end]])
 
     def _write(self, index: int, examples: Sequence[Example]) -> None:
         import numpy as np
@@ -93,10 +105,10 @@ class Inspector:
             offset=np.cumsum([0, *map(len, lines[:-1])], dtype=np.int64),
             exact=np.array([exact_key(whole_of(example)) for example in examples], dtype=np.uint64),
             prompt=np.array([prompt_key(prompt_of(example)) for example in examples], dtype=np.uint64),
-            answer=np.array([prompt_key(example.answer) for example in examples], dtype=np.uint64),
+            answer=np.array([prompt_key(f"{e.answer}\0{e.label}\0{e.score}") for e in examples], dtype=np.uint64),
             identity=np.array([int(example.id, 16) for example in examples], dtype=np.uint64),
             place=np.array([place_of(example, self._seed) for example in examples], dtype=np.float64),
-            sketch=sketch([body_of(example) for example in examples]),
+            sketch=sketch([example.body for example in examples]),
         )
 
 
@@ -125,13 +137,8 @@ def find_hits(matcher: Matcher, examples: Sequence[Example]) -> list[list[Any]]:
     return [
         [place, hit.benchmark, hit.item, hit.how, hit.share]
         for place, example in enumerate(examples)
-        for hit in matcher.hits([message.content for message in example.messages if message.role != "system"])
+        for hit in matcher.hits(example.texts)
     ]
-
-
-def body_of(example: Example) -> str:
-    """What is compared with other rows: all but the system message, which many rows share."""
-    return "\n".join(message.content for message in example.messages if message.role != "system")
 
 
 def prompt_of(example: Example) -> str:
@@ -139,32 +146,38 @@ def prompt_of(example: Example) -> str:
     return "\n".join(f"{m.role}: {m.content}" for m in example.messages[: example.supervised[-1]])
 
 
-def whole_of(example: Example) -> str:
+def whole_of(example: Example) -> list[str]:
     """Everything that makes a row what it is, for exact comparison."""
-    turns = [f"{m.role}\0{m.content}\0{json.dumps(m.extra, sort_keys=True)}" for m in example.messages]
-    return "\0".join([*turns, str(example.supervised), json.dumps(example.tools, sort_keys=True)])
+    turns = [part for m in example.messages for part in (m.role, m.content, json.dumps(dict(m.extra), sort_keys=True))]
+    rest = [example.supervised, example.label, example.score, example.tools]
+    return [*turns, *(json.dumps(part, sort_keys=True) for part in rest)]
 
 
 def texts_of(example: Example) -> list[tuple[str, str]]:
     """Every text of a row with the field it stands in, in a fixed order."""
     texts = [(_field(example, index), message.content) for index, message in enumerate(example.messages)]
-    texts += [
-        (f"messages[{index}].{key}", leaf)
-        for index, message in enumerate(example.messages)
-        for key, value in message.extra.items()
-        for leaf in _leaves(value)
-    ]
-    return texts + [(f"sentence{number}", text) for number, text in enumerate(example.pair or (), start=1)]
+    for index, message in enumerate(example.messages):
+        texts += [
+            (f"messages[{index}].{key}", text) for key, value in message.extra.items() for text in texts_in(value)
+        ]
+    texts += [(f"sentence{number}", text) for number, text in enumerate(example.pair or (), start=1)]
+    texts += [("label", example.label)] if example.label is not None else []
+    return texts + [("tools", text) for text in texts_in(example.tools)]
 
 
 def with_texts(example: Example, texts: Sequence[str]) -> Example:
     """The row with the texts of `texts_of` replaced, in the same order."""
     rest = iter(texts)
+
+    def replaced(value: Any) -> Any:
+        return map_texts(value, lambda _: next(rest))
+
     contents = [next(rest) for _ in example.messages]
-    extras = [{key: _replaced(value, rest) for key, value in m.extra.items()} for m in example.messages]
+    extras = [replaced(message.extra) for message in example.messages]
     messages = [Message(m.role, text, extra) for m, text, extra in zip(example.messages, contents, extras, strict=True)]
     pair = (next(rest), next(rest)) if example.pair else None
-    return replace(example, messages=tuple(messages), pair=pair)
+    label = next(rest) if example.label is not None else None
+    return replace(example, messages=tuple(messages), pair=pair, label=label, tools=tuple(replaced(example.tools)))
 
 
 def _with_hidden_group(example: Example) -> Example:
@@ -178,18 +191,3 @@ def _field(example: Example, index: int) -> str:
     if [message.role for message in example.messages] == ["user", "assistant"]:
         return ("prompt", "completion")[index]
     return f"messages[{index}].content"
-
-
-def _leaves(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return [leaf for item in inner for leaf in _leaves(item)]
-
-
-def _replaced(value: Any, texts: Any) -> Any:
-    if isinstance(value, str):
-        return next(texts)
-    if isinstance(value, Mapping):
-        return {key: _replaced(item, texts) for key, item in value.items()}
-    return [_replaced(item, texts) for item in value] if isinstance(value, list) else value

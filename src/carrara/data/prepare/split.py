@@ -46,6 +46,8 @@ def assign_splits(
     _, first = np.unique(clusters[order], return_index=True)
     leads = order[first]  # for each cluster its row of the smallest identity
     of_cluster: dict[int, Split] = {int(clusters[lead]): split_at(float(places[lead]), recipe) for lead in leads}
+    if "train" not in of_cluster.values():  # too few clusters for shares; the last in line is learned from
+        of_cluster[int(clusters[max(leads, key=lambda lead: float(places[lead]))])] = "train"
     if any(label is not None for label in labels):
         _fill_missing(of_cluster, leads, clusters, places, labels, recipe)
     return [of_cluster[int(cluster)] for cluster in clusters]

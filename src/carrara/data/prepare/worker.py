@@ -41,6 +41,9 @@ def main() -> None:
             answer = {"refusal": str(refusal)}
         except OSError as error:
             answer = {"refusal": f"{error.filename or 'a file'} cannot be written ({error.strerror}); mend that."}
+        except Exception as error:  # a fault of Carrara's; its text may hold a row's
+            kind = type(error).__name__
+            answer = {"refusal": f"chunk {request['index']} cannot be worked on ({kind}), a fault; please report it."}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

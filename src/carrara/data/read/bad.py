@@ -6,8 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-_TEXT_LENGTH = 2000
+from carrara.wording import line
+
+_TEXT_LENGTH = 2500
 _NAME_LENGTH = 100
+_REASON_LENGTH = 500
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,10 @@ class BadRow:
 
     @property
     def sentence(self) -> str:
+        """The whole of it as one line, whatever the names and the reason hold."""
         place = f", row {self.row}" if self.row else ""
         field = f", field '{named(self.field)}'" if self.field else ""
-        return f"{named(self.file)}{place}{field}: {self.reason}"
+        return f"{named(self.file)}{place}{field}: {_line(self.reason, _REASON_LENGTH)}"
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,21 @@ def shown(value: Any) -> str:
             value = json.dumps(value, ensure_ascii=False, default=str)
         except (ValueError, TypeError, RecursionError):
             value = ""
-    return value[:_TEXT_LENGTH].rstrip("\r\n").encode("utf-8", "replace").decode("utf-8")
+    return _written(value[:_TEXT_LENGTH].rstrip("\r\n"))
 
 
 def named(name: str) -> str:
     """A name from outside as it can stand in a sentence."""
-    return " ".join(name.split())[:_NAME_LENGTH].encode("utf-8", "replace").decode("utf-8")
+    return _line(name, _NAME_LENGTH)
+
+
+def _line(text: str, most: int) -> str:
+    return line(_written(text), most)
+
+
+def _written(text: str) -> str:
+    """The text with a question mark for each half of a character, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def kind_of(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,8 +46,8 @@ def _message(field: str, place: int, value: Any) -> Message:
     role = value.get(key)
     known = _NAMES.get(role) if isinstance(role, str) else None
     if known is None:
-        said = repr(role)[:40] if isinstance(role, str) else kind_of(role)
-        raise BadField(f"{where}.{key}", f"is {said}; known roles are {', '.join(ROLES)}")
+        said = "is no known role" if isinstance(role, str) else f"is {kind_of(role)}"
+        raise BadField(f"{where}.{key}", f"{said}; known are {', '.join(ROLES)}")
     if known == "system" and place:
         raise BadField(f"{where}.{key}", "is system, which only the first message may be")
     extra = {name: value[name] for name in _KEPT if value.get(name) is not None} if len(value) > 2 else {}
@@ -113,6 +114,8 @@ def check_nested(where: str, value: Any, depth: int = 0) -> None:
         for key, inner in value.items():
             check_text(where, str(key))
             check_nested(where, inner, depth + 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise BadField(where, "holds a number that is none")
     elif value is not None and not isinstance(value, bool | int) and kind_of(value) != "a number":
         raise BadField(where, f"holds {kind_of(value)}, which is no JSON value")
 

@@ -19,7 +19,7 @@ _WHOLE = re.compile(r"[+-]?\d+")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _LONGEST_NAME = 100
 _SAMPLED = 50
-_SHOWN = 2000
+_SHOWN = 2500
 
 
 @dataclass(frozen=True)

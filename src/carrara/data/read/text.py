@@ -13,7 +13,7 @@ LINE_LIMIT = 16 << 20  # bytes of the longest line, record or element that is re
 SPACE = " \t\r\n\v\f"  # a line of nothing else is blank, in any encoding
 _BLOCK = 1 << 20
 _DETECTED = 32 << 10  # bytes of lines beyond ASCII that decide an encoding
-_SHOWN = 2000
+_SHOWN = 2500
 _BOMS = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),

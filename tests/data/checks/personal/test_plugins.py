@@ -7,7 +7,16 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from carrara.data.checks.personal import Plugin, Redactor, detectors, find_personal_data, load_plugins
+from carrara.data.checks.personal import (
+    TYPES,
+    Plugin,
+    Redactor,
+    descriptions,
+    detectors,
+    display,
+    find_personal_data,
+    load_plugins,
+)
 from carrara.data.checks.personal import plugins as module
 from carrara.errors import Refusal
 
@@ -45,6 +54,22 @@ def test_a_plugin_finds_names_and_is_loaded_once(installed: list[EntryPoint]) ->
         "<PERSON_1>, <EMAIL_1>",
         "Dear <PERSON_1>",
     ]
+
+
+def test_texts_are_shown_without_what_plugins_find_unless_values_are_asked_for(installed: list[EntryPoint]) -> None:
+    text = "Jane Roe, jane@x.com, 7 years old"
+    assert display(show_values=False)(text) == "Jane Roe, <EMAIL>, 7 years old"
+    installed.append(entry("names", f"{__name__}:names"))
+    load_plugins.cache_clear()
+    assert display(show_values=False)(text) == "<PERSON>, <EMAIL>, 7 years old"
+    assert display(show_values=True)(text) == text
+
+
+def test_every_detector_is_described_and_a_plugin_as_not_measured() -> None:
+    described = descriptions([Plugin("names", names)])
+    assert len(described) == len(TYPES) + 1
+    assert described[list(TYPES).index("national_id")].startswith("national id: numbers of 35 countries by form")
+    assert described[-1] == "plugin names: not measured"
 
 
 @pytest.mark.parametrize("value", ["no.such.module:find", f"{__name__}:missing", f"{__name__}:__doc__"])

@@ -15,58 +15,10 @@ EMAIL_SPELLED = re.compile(
 )
 # What stands where a top-level domain would, in names of image files (icon@2x.png) and of system units.
 NOT_A_DOMAIN = frozenset(
-    [
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "svg",
-        "webp",
-        "bmp",
-        "ico",
-        "pdf",
-        "js",
-        "ts",
-        "jsx",
-        "tsx",
-        "css",
-        "scss",
-        "html",
-        "json",
-        "yaml",
-        "yml",
-        "xml",
-        "txt",
-        "csv",
-        "md",
-        "sh",
-        "exe",
-        "dll",
-        "jar",
-        "zip",
-        "gz",
-        "tgz",
-        "whl",
-        "service",
-        "timer",
-        "socket",
-        "target",
-        "mount",
-        "slice",
-        "dev0",
-        "py",
-        "pyc",
-        "cpp",
-        "hpp",
-        "rb",
-        "rs",
-        "go",
-        "lock",
-        "toml",
-        "ini",
-        "conf",
-        "log",
-    ]
+    str.split(
+        "png jpg jpeg gif svg webp bmp ico pdf js ts jsx tsx css scss html json yaml yml xml txt csv md sh exe dll jar "
+        "zip gz tgz whl service timer socket target mount slice dev0 py pyc cpp hpp rb rs go lock toml ini conf log"
+    )
 )
 
 IPV4 = re.compile(

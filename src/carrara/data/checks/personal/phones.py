@@ -6,6 +6,7 @@ names another kind of number ("order", "ISBN") and stands closer than such a wor
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 
@@ -20,7 +21,6 @@ _DATE = re.compile(
     r"(?:19|20)\d\d ?[-/ ] ?(?:19|20)?\d\d"
 )
 _ARITHMETIC = re.compile(r"(?:(?<![A-Za-z_\"'])=|(?<!\*)\*|[/×÷+<>$€£^]|[\d)] ?[-–])\s?$")
-_UNSEPARATED = re.compile(r"\d{7,13}")
 
 
 def find_phones(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
@@ -51,12 +51,12 @@ def _balanced(match: re.Match[str]) -> tuple[int, int]:
     return match.start() + (unmatched > 0 and value[0] == "("), match.end() - (unmatched < 0 and value[-1] == ")")
 
 
-def nearest(pattern: re.Pattern[str], text: str, start: int) -> int:
-    """How many characters before `start` the last match ends, at most 48; 1000 where there is none."""
+def nearest(pattern: re.Pattern[str], text: str, start: int) -> float:
+    """How many characters before `start` the last match ends, at most 48; infinity where there is none."""
     before = text[max(0, start - _BEFORE) : start]
     if pattern is p.OTHER_NUMBER_WORDS:
         before = before.rpartition("\n")[2]
-    return min((len(before) - match.end() for match in pattern.finditer(before)), default=1000)
+    return min((len(before) - match.end() for match in pattern.finditer(before)), default=math.inf)
 
 
 def _before(text: str, match: re.Match[str], length: int) -> str:
@@ -96,8 +96,7 @@ def _may_be(text: str, match: re.Match[str]) -> bool:
 
 def has_phone_word(text: str, match: re.Match[str]) -> bool:
     """A word for phones before the number, closer than a word for another kind of number, or right behind it."""
-    distance = nearest(p.PHONE_WORDS, text, match.start())
-    if distance < 1000 and distance < nearest(p.OTHER_NUMBER_WORDS, text, match.start()):
+    if nearest(p.PHONE_WORDS, text, match.start()) < nearest(p.OTHER_NUMBER_WORDS, text, match.start()):
         return True
     return bool(
         re.match(

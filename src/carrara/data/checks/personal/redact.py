@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 
 from carrara.data.checks.personal.find import Finding, find_personal_data
-from carrara.data.checks.personal.plugins import Plugin
+from carrara.data.checks.personal.plugins import Plugin, load_plugins
 from carrara.data.checks.personal.view import View
 
 _NUMBERED = re.compile(r"<([A-Z]+(?:_[A-Z]+)*)_([1-9]\d{0,5})>")
@@ -18,7 +19,7 @@ _NUMBERED = re.compile(r"<([A-Z]+(?:_[A-Z]+)*)_([1-9]\d{0,5})>")
 class Redactor:
     """Redacts rows with the built-in detectors and the plugins given."""
 
-    plugins: tuple[Plugin, ...] = ()
+    plugins: tuple[Plugin, ...]
 
     def redact(self, texts: Sequence[str]) -> tuple[list[str], list[list[Finding]]]:
         """The texts of one row with placeholders for values, and what was found in each, by its original positions.
@@ -45,9 +46,14 @@ class Redactor:
         return redacted, found
 
 
-def mask(text: str, plugins: Sequence[Plugin] = ()) -> str:
+def mask(text: str, plugins: Sequence[Plugin]) -> str:
     """The text with <TYPE> for every value, fit for a log or a report."""
     return _replace(text, [(finding, f"<{finding.type.upper()}>") for finding in find_personal_data(text, plugins)])
+
+
+def display(show_values: bool) -> Callable[[str], str]:
+    """How texts of rows may be shown: as they are, or with every value masked, plugins' findings too."""
+    return str if show_values else partial(mask, plugins=load_plugins())
 
 
 def _replace(text: str, findings: Sequence[tuple[Finding, str]]) -> str:

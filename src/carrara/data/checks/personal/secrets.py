@@ -63,20 +63,8 @@ _PREFIXED = tuple(
 _ACCOUNT_KEY = re.compile(r"(?<=AccountKey=)[A-Za-z0-9+/]{60,90}={0,2}")
 
 _NAMES = (
-    *(
-        "key",
-        "secret",
-        "passw",
-        "_pass",
-        "pwd",
-        "passphrase",
-        "token",
-        "credential",
-        "mot de passe",
-        "kennwort",
-        "contraseña",
-    ),
-    *("wachtwoord",),
+    *str.split("key secret passw _pass pwd passphrase token credential kennwort contraseña wachtwoord"),
+    "mot de passe",
 )
 _ASSIGNED = re.compile(
     r"(?:\b|_)(?:(?:api|access|auth|account|private|signing|encryption|secret|master|license|subscription)[_ -]?key|"

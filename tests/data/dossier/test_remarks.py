@@ -6,18 +6,17 @@ from collections.abc import Callable
 
 import pytest
 
-from carrara.data.dossier import Dossier, findings, fitness
+from carrara.data.dossier import Dossier, fitness, remarks
 
-from .invented import benchmark, clean, full, hit
+from .invented import benchmark, clean, full
 
 Change = Callable[[Dossier], None]
 
 
 def _contaminate(action: str, benchmark_name: str = "arc_challenge", count: int = 3) -> Change:
     def change(dossier: Dossier) -> None:
-        base = {"benchmark": benchmark_name, "action": action}
-        dossier["contamination"]["benchmarks"] = [benchmark("arc_challenge")]
-        dossier["contamination"]["hits"] = [hit(row) | base for row in [*range(count), 0]]  # pyright: ignore
+        counts = {"rows": count, "kept": count if action == "kept" else 0}
+        dossier["contamination"]["benchmarks"] = [benchmark(benchmark_name) | counts]  # pyright: ignore
 
     return change
 
@@ -77,8 +76,16 @@ def _tokens(**parts: object) -> Change:
         (_quarantine(11, "output"), "decide", "11 rows could not be used, most often because 'output' is empty."),
         (_quarantine(10, None), "note", "10 rows could not be used, most often because the row is empty."),
         (_set("duplicates", conflicting=7), "decide", "7 prompts are answered in more than one way."),
-        (_set("duplicates", near=1), "note", "1 row nearly copies another row and is kept, in the same split as it."),
-        (_set("duplicates", exact=9), "note", "9 rows copy another row and are kept, in the same split as it."),
+        (
+            _set("duplicates", kept={"exact": 0, "near": 1}),
+            "note",
+            "1 row nearly copies another row and is kept, in the same split as it.",
+        ),
+        (
+            _set("duplicates", kept={"exact": 9, "near": 0}),
+            "note",
+            "9 rows copy another row and are kept, in the same split as it.",
+        ),
         (_set("splits", train=0), "stop", "No row is left to train on."),
         (_set("splits", test=0), "note", "No row is held back to measure the result."),
         (_set("rows", kept=98), "stop", "The counts do not add up: 2 rows too few."),
@@ -91,7 +98,7 @@ def _tokens(**parts: object) -> Change:
         (
             _tokens(set_aside={"rows": 1, "reasons": [{"reason": "two users.", "count": 1}]}),
             "note",
-            "1 row cannot be rendered for the model and was set aside: two users.",
+            "1 row cannot be rendered for the model nor trained on: two users.",
         ),
         (
             _set("endings", without_end_mark=212, share=0.087),
@@ -102,28 +109,28 @@ def _tokens(**parts: object) -> Change:
 )
 def test_a_figure_becomes_a_sentence(change: Change, severity: str, sentence: str) -> None:
     dossier = clean()
-    before = {finding.sentence for finding in findings(dossier)}
+    before = {remark.sentence for remark in remarks(dossier)}
     change(dossier)
-    fresh = [(found.severity, found.sentence) for found in findings(dossier) if found.sentence not in before]
+    fresh = [(remark.severity, remark.sentence) for remark in remarks(dossier) if remark.sentence not in before]
     assert fresh == [(severity, sentence)]
 
 
 def test_a_clean_dossier_is_fit() -> None:
-    found = findings(clean())
-    assert fitness(found) == "fit"
-    assert [finding.sentence for finding in found] == [
+    made = remarks(clean())
+    assert fitness(made) == "fit"
+    assert [remark.sentence for remark in made] == [
         "The rows were compared with no benchmark.",
         "Tokens were not counted, for want of a model.",
     ]
 
 
 def test_the_gravest_comes_first_and_decides() -> None:
-    assert fitness(findings(full())) == "fit once decided"
+    assert fitness(remarks(full())) == "fit once decided"
     dossier = full()
     dossier["splits"] = {"train": 0, "validation": 40, "test": 41}
-    found = findings(dossier)
-    assert fitness(found) == "not fit"
-    severities = [finding.severity for finding in found]
+    made = remarks(dossier)
+    assert fitness(made) == "not fit"
+    severities = [remark.severity for remark in made]
     assert severities == sorted(severities, key=["stop", "decide", "note"].index)
 
 
@@ -131,7 +138,7 @@ def test_hostile_texts_stay_one_printable_line() -> None:
     dossier = full()
     dossier["quarantine"][0].update(reason="\x1b[2J\nnext \u202eline" * 99, field="a\x07b")
     dossier["contamination"]["benchmarks"][1].update(why="\x1b]0;x\x07")
-    for finding in findings(dossier):
-        assert finding.sentence.isprintable()
-        assert finding.remedy.isprintable()
-        assert len(finding.sentence) < 400
+    for remark in remarks(dossier):
+        assert remark.sentence.isprintable()
+        assert remark.remedy.isprintable()
+        assert len(remark.sentence) < 400

@@ -22,6 +22,11 @@ def line(text: str, most: int = 160) -> str:
     return clean if len(clean) <= most else clean[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
+def lines(text: str) -> str:
+    """A whole text that cannot steer a terminal; its lines stay lines."""
+    return "\n".join(line(each, len(each) + 1) for each in text.split("\n"))
+
+
 def plain(content: Any) -> str:
     """Any JSON value as text for a table cell."""
     if content is None:
@@ -39,12 +44,12 @@ def plain(content: Any) -> str:
     return str(content)
 
 
-def rows(number: int) -> str:
+def count_of_rows(number: int) -> str:
     """A number of rows, such as `1 row` or `4,812 rows`."""
     return f"{number:,} row{'' if number == 1 else 's'}"
 
 
-def share(part: float) -> str:
+def percent(part: float) -> str:
     """A share as percent; what is neither nothing nor all is never rounded to it."""
     if 0 < part < 0.001:
         return "< 0.1 %"
