@@ -28,7 +28,7 @@ ROW = '{"prompt": "p", "completion": "c"}\n'
         (None, "rows.jsonl does not exist; give the path"),
         ("folder", "rows.jsonl holds no file"),
         (b"", "rows.jsonl is empty; give"),
-        (b"\n \n", "holds only blank lines"),
+        (b"\n \n", "holds no row"),
         (b'[1, 2]\n"text"\n3\nnull\n', "no row of rows.jsonl can be used; the first reason: rows.jsonl, row 1"),
         (b"PK\x03\x04 no text \x00\xff", "row 1: does not decode as utf-8 (byte 0xff"),
         (b'{"prompt": "p"\n', "row 1: is no JSON"),

@@ -162,7 +162,7 @@ def _example_json(example: Example, display: _Display) -> dict[str, Any]:
     """An example with every text as it may be shown; its id is a digest and stays."""
     from carrara.data.json_texts import map_texts
 
-    return map_texts(example.to_json(), display) | {"id": example.id}
+    return map_texts(example.to_json(), display) | {"id": example.id, "file": example.file}
 
 
 def _print_diff(diff: Diff, display: _Display) -> None:

@@ -83,7 +83,7 @@ def diff_examples(before: Iterable[tuple[str, Example]], after: Iterable[tuple[s
     removed, moved_from = _pick(before, left, moving)
     added, moved_to = _pick(after, arrived, moving)
     moved = [
-        Moved(key, there.example.file, there.example.row, here.split, there.split)
+        Moved(there.example.id, there.example.file, there.example.row, here.split, there.split)
         for key, rows in moved_to.items()
         for here, there in zip(moved_from[key], rows, strict=True)
     ]

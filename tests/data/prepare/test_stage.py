@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carrara.data.checks.minhash import jaccard
 from carrara.data.checks.personal import load_plugins, plugins
 from carrara.data.dataset import CHANGES, CHECKS, QUARANTINE, SPLITS, Dataset
 from carrara.data.prepare.stage import prepare_dataset
@@ -293,3 +294,63 @@ def test_a_snippet_never_shows_a_part_of_another_value(workspace: Workspace, tmp
     shown = [example["text"] for example in checks["personal_data"]["examples"]]
     assert shown
     assert not any(part in text for text in shown for part in ("ann", "bob", "long", "example"))
+
+
+def test_a_form_that_all_rows_share_is_no_question_of_the_test_split(workspace: Workspace, tmp_path: Path) -> None:
+    rows = [{"prompt": "Write a short story about it.", "completion": story(n, 12)} for n in range(300)]
+    dataset = prepared(workspace, write(tmp_path / "rows.jsonl", rows), PrepareRecipe(contamination="drop"))
+    assert require_sum(dataset)["kept"] == 300
+
+
+def test_a_near_copy_is_dropped_only_beside_a_row_that_is_kept(workspace: Workspace, tmp_path: Path) -> None:
+    words = story(1).split()
+    chain = [
+        " ".join([*words[:place], *(f"new{n}" for n in range(place)), *words[place:]]) for place in range(0, 30, 3)
+    ]
+    rows = [{"prompt": text, "completion": "ok"} for text in chain] + [{"prompt": story(9), "completion": "ok"}]
+    options = PrepareRecipe(test=0, validation=0, drop_duplicates="near")
+    dataset = prepared(workspace, write(tmp_path / "rows.jsonl", rows), options)
+    kept = [example.body for example in dataset.each("train")]
+    assert 3 <= len(kept) < 11
+    for row in lines_of(dataset, QUARANTINE):
+        of = int(row["reason"].rsplit(" ", 1)[1])
+        assert jaccard(chain[row["row"] - 1] + "\nok", chain[of - 1] + "\nok") >= 0.8
+        assert chain[of - 1] + "\nok" in kept
+    secret = [{"prompt": f"{row['prompt']} me@example.org" if n == 0 else row["prompt"], "completion": "ok"}
+              for n, row in enumerate(rows[:2])]  # fmt: skip
+    both = PrepareRecipe(test=0, validation=0, drop_duplicates="near", personal_data="drop")
+    clean = prepared(workspace, write(tmp_path / "secret.jsonl", [*secret, rows[-1]]), both)
+    assert [example.row for example in clean.each("train")] == [2, 3]
+
+
+def test_the_same_text_with_another_label_is_a_conflict_and_no_copy(workspace: Workspace, tmp_path: Path) -> None:
+    rows = [{"text": story(n), "label": "good"} for n in range(40)] + [{"text": story(7), "label": "bad"}]
+    dataset = prepared(workspace, write(tmp_path / "rows.jsonl", rows))
+    duplicates = dataset.artefact.summary["duplicates"]
+    assert (duplicates["exact"], duplicates["conflicting"]) == (0, 1)
+    assert require_sum(dataset)["kept"] == 41
+
+
+def test_a_prepared_dataset_that_holds_questions_is_refused_for_their_benchmark(
+    workspace: Workspace, tmp_path: Path, judged: tuple[Path, list[dict[str, Any]]]
+) -> None:
+    folder, rows = judged
+    path = write(tmp_path / "rows.jsonl", rows)
+    evaluate = {"tasks": ["arc_easy"], "benchmarks": str(folder)}
+    made = prepare_dataset(
+        workspace,
+        make_recipe({"data": str(path), "evaluate": evaluate, "prepare": {"contamination": "report"}}),
+        Silent(),
+    )
+    again = {"data": made.artefact.reference, "evaluate": evaluate}
+    with pytest.raises(Refusal, match="holds 2 rows with questions of arc_easy"):
+        prepare_dataset(workspace, make_recipe(again), Silent())
+    allowed = prepare_dataset(workspace, make_recipe({**again, "prepare": {"contamination": "report"}}), Silent())
+    assert allowed.artefact == made.artefact
+
+
+def test_one_row_is_learned_from_and_not_held_out(workspace: Workspace, tmp_path: Path) -> None:
+    for number in range(6):
+        path = write(tmp_path / f"{number}.jsonl", [{"prompt": story(number), "completion": "ok"}])
+        splits = prepared(workspace, path, PrepareRecipe(test=0.5, validation=0.4)).artefact.summary["splits"]
+        assert splits == {"train": 1, "validation": 0, "test": 0}

@@ -107,7 +107,7 @@ def test_a_single_object_is_a_row_and_empty_lists_hold_none(tmp_path: Path) -> N
     (row,) = examples(write(tmp_path / "chat.json", json.dumps(chat)))
     assert (turns(row), row.tools) == ([("user", "u"), ("assistant", "a")], ({"name": "x"},))
     for content in ("[]", " [ ] \n"):
-        with pytest.raises(Refusal, match="holds only blank lines"):
+        with pytest.raises(Refusal, match="holds no row"):
             read(write(tmp_path / "none.json", content))
 
 

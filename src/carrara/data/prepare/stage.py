@@ -128,7 +128,7 @@ def _make(wanted: _Wanted, draft: Draft, progress: Progress) -> None:
             advance(sizes[-1])
     if not sizes:
         first = quarantine.first()
-        why = quarantine.display(first.sentence) if first else f"{wanted.source.name} holds only blank lines"
+        why = quarantine.display(first.sentence) if first else f"{wanted.source.name} holds no row"
         raise Refusal(f"no row of {wanted.source.name} can be used; the first reason: {why}.")
     rows = KeptRows(chunks, sizes)
     try:

@@ -19,6 +19,7 @@ from carrara.data.read.shapes import EXPECTED, check_map, has_field, propose_map
 from carrara.data.read.streams import DOCUMENTS, FORMATS, SourceFile, format_of
 from carrara.errors import Refusal
 from carrara.progress import Progress, Silent
+from carrara.wording import line
 from carrara.workspace import Artefact, Workspace, user_path
 
 FORMAT = 1  # raised when the same files would give other rows
@@ -71,7 +72,9 @@ def open_source(
     """
     check_map(mapping)
     if not text.startswith(SCHEME):
-        return _open_path(user_path(text), mapping, group, progress)
+        source = _open_path(user_path(text), mapping, group, progress)
+        _require_utf8([source.name, *(file.name for file in source.files)])
+        return source
     fetched = fetch_rows(workspace, text, progress)
     names = [name for name in sorted(fetched.files) if format_of(name)[0]]
     files = [_file(name, fetched.path / name) for name in names]
@@ -233,7 +236,7 @@ def _inspect(
     shown = shown or name
     if not found:
         reason = f"no row of {shown} can be used; the first reason: {bad[0].sentence}" if bad else None
-        raise Refusal(f"{reason or f'{shown} holds only blank lines'}; give a file with rows.")
+        raise Refusal(f"{reason or f'{shown} holds no row'}; give a file with rows.")
     beginnings = [beginning for _, beginning in found]
     _require_mapped(shown, beginnings, mapping)
     if not any(beginning.layout.shape for beginning in beginnings):
@@ -312,6 +315,14 @@ def _kind(layout: Layout) -> str:
         words.append(f"in {layout.encoding.name}")
     unused = f"; not used: {_some(layout.unused, 10)}" if layout.unused else ""
     return f"{shape.name} {' '.join(words)}{unused}"
+
+
+def _require_utf8(names: Sequence[str]) -> None:
+    """Refuse names that could not be written down beside their rows."""
+    for name in names:
+        plain = name.encode("utf-8", "replace").decode("utf-8")
+        if plain != name:
+            raise Refusal(f"the name of the file {line(plain)} is not UTF-8 text; rename it.")
 
 
 def _some(names: Sequence[str], count: int = _SHOWN) -> str:
