@@ -33,6 +33,7 @@ def test_a_dossier_counts_every_token_and_hides_values(workspace: Workspace, tin
     assert content["estimate"]["tokens"] == sum(row["tokens"] for row in train)
     assert content["contamination"]["benchmarks"][-1]["state"] == "not checked"
     assert "ann@example.org" not in page + json.dumps(content)
+    assert sorted(path.name for path in dossier.path.iterdir()) == ["artefact.json", "dossier.html", "dossier.json"]
     assert make_dossier(workspace, dataset, tiny_model, wanted, Silent()) == dossier
 
 

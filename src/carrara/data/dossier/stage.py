@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,7 @@ def _count(
         for (split, (_, start, end)), answer in zip(ranges, run_job(job, [part for _, part in ranges])):
             by_split[split] += statistics_from_json(answer)
             advance((end - start) >> 10)
+    shutil.rmtree(job.folder, ignore_errors=True)
     return by_split
 
 
