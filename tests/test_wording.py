@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from carrara.wording import count_of_rows, duration, line, lines, percent, plain, short
+from carrara.wording import count_of_rows, duration, line, lines, percent, plain, short, visible
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,7 @@ def test_long_texts_are_cut_and_say_so() -> None:
 )
 def test_any_value_is_plain_text(content: Any, shown: str) -> None:
     assert plain(content) == shown
+
+
+def test_control_characters_are_seen_and_steer_nothing() -> None:
+    assert visible("a\x1b[31m\tb\n  c\x9b1mé") == "a\N{SYMBOL FOR ESCAPE}[31m\tb\n  c\N{REPLACEMENT CHARACTER}1mé"

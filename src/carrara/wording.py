@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,19 @@ def line(text: str, most: int = 160) -> str:
 def lines(text: str) -> str:
     """A whole text that cannot steer a terminal; its lines stay lines."""
     return "\n".join(line(each, len(each) + 1) for each in text.split("\n"))
+
+
+def visible(text: str) -> str:
+    """A text as it is, but for control characters, which are shown as the symbols that stand for them."""
+    return "".join(_symbol(each) if _is_control(each) else each for each in text)
+
+
+def _is_control(each: str) -> bool:
+    return unicodedata.category(each) == "Cc" and each not in "\n\t"
+
+
+def _symbol(control: str) -> str:
+    return chr(0x2400 + ord(control)) if ord(control) < 0x20 else "\N{REPLACEMENT CHARACTER}"
 
 
 def plain(content: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
+from json import loads
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from carrara.workspace import Artefact, Workspace
 
 _STYLES = {"learned": "black on green", "context": "", "special": "bold magenta"}
-_DOSSIER = ("dossier.html", "dossier.json")
 
 
 def prepare_command(
@@ -60,6 +61,7 @@ def prepare_command(
 ) -> None:
     """Read, check and split rows; the dossier tells what was found and where every row went."""
     from carrara.data.dataset import export_dataset, require_export_place
+    from carrara.data.dossier import DOSSIER_JSON, DOSSIER_PAGE
     from carrara.data.dossier.stage import Wanted, make_dossier
     from carrara.data.prepare.stage import prepare_dataset
     from carrara.workspace import open_workspace
@@ -88,15 +90,15 @@ def prepare_command(
     wanted = Wanted(recipe, unchecked, max(3, show_tokens), show_values)
     dossier = make_dossier(store, dataset, chosen, wanted, progress)
     folder = output or dataset.artefact.path
-    for name in _DOSSIER if output else ():
+    for name in (DOSSIER_PAGE, DOSSIER_JSON) if output else ():
         shutil.copyfile(dossier.path / name, folder / name)
-    page = (output or dossier.path) / "dossier.html"
+    page = (output or dossier.path) / DOSSIER_PAGE
     if json:
         print_json(_result(dataset, dossier, folder, page))
         return
-    _print(dataset, dossier, folder, page)
-    if show_tokens:
-        _show(dossier, show_tokens)
+    content = loads((dossier.path / DOSSIER_JSON).read_text(encoding="utf-8"))
+    _print(dataset, content, folder, page)
+    _show(content["shown"][:show_tokens])
 
 
 def _recipe(
@@ -180,12 +182,10 @@ def _result(dataset: Dataset, dossier: Artefact, folder: Path, page: Path) -> di
     }  # fmt: skip
 
 
-def _print(dataset: Dataset, dossier: Artefact, folder: Path, page: Path) -> None:
-    import json
-
+def _print(dataset: Dataset, content: Any, folder: Path, page: Path) -> None:
     from carrara.data.dossier import remarks
 
-    summary, tokens = dataset.artefact.summary, dossier.summary["tokens"]
+    summary, tokens = dataset.artefact.summary, content["tokens"]
     rows, splits = summary["rows"], summary["splits"]
     print_line(f"rows      {rows['read']:,} read, {rows['kept']:,} kept, {rows['quarantined']:,} in quarantine")
     for kind, count in summary["dropped"].items():
@@ -195,26 +195,29 @@ def _print(dataset: Dataset, dossier: Artefact, folder: Path, page: Path) -> Non
     if tokens:
         share = tokens["supervised"] / max(1, tokens["total"])
         print_line(f"tokens    {tokens['total']:,}, of which {tokens['supervised']:,} ({share:.0%}) are learned")
-    for remark in remarks(json.loads((dossier.path / "dossier.json").read_text(encoding="utf-8"))):
+    for remark in remarks(content):
         print_line(f"{remark.severity:<10}{remark.sentence} {remark.remedy}".rstrip())
     print_line(f"dossier   {page}")
     print_line(f"dataset   {folder}")
 
 
-def _show(dossier: Artefact, count: int) -> None:
+def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows with what is learned marked by colour and, where there is none, by brackets."""
-    import json
-
     from rich.console import Console
     from rich.text import Text
 
+    from carrara.wording import line, visible
+
+    if not rows:
+        return
     console = Console(highlight=False)
     brackets = not console.is_terminal
     console.print(Text.assemble(("learned", _STYLES["learned"]), "  context  ", ("special", _STYLES["special"])))
-    for row in json.loads((dossier.path / "dossier.json").read_text(encoding="utf-8"))["shown"][:count]:
+    for row in rows:
         text = Text()
         for kind, words in row["spans"]:
-            text.append(f"[[{words}]]" if brackets and kind == "learned" else words, style=_STYLES[kind])
-        head = f"— {row['file']}, row {row['row']}: {row['learned']} of {row['tokens']} tokens are learned"
+            shown = visible(words)
+            text.append(f"[[{shown}]]" if brackets and kind == "learned" else shown, style=_STYLES[kind])
+        head = f"— {line(row['file'])}, row {row['row']}: {row['learned']} of {row['tokens']} tokens are learned"
         console.print(Text(head, style="dim"))
         console.print(text, soft_wrap=True)

@@ -270,6 +270,17 @@ def find_jane(text: str) -> list[tuple[str, int, int]]:
     return [("person", start, start + 8)] if start >= 0 else []
 
 
+def test_a_completion_that_repeats_the_prompt_is_listed_as_changed_too(workspace: Workspace, tmp_path: Path) -> None:
+    rows = [{"prompt": "Write a@example.org once more.", "completion": "a@example.org"}]
+    options = PrepareRecipe(test=0, validation=0, personal_data="redact")
+    dataset = prepared(workspace, write(tmp_path / "rows.jsonl", rows), options)
+    assert [message.content for message in dataset.examples("train")[0].messages] == [
+        "Write <EMAIL_1> once more.",
+        "<EMAIL_1>",
+    ]
+    assert [row["field"] for row in lines_of(dataset, CHANGES)] == ["prompt", "completion"]
+
+
 def test_redaction_reaches_tools_calls_labels_and_reports(workspace: Workspace, tmp_path: Path) -> None:
     call = {"id": "c", "type": "function", "function": {"name": "mail", "arguments": '{"to": "ann@example.org"}'}}
     tool = {"type": "function", "function": {"name": "mail", "description": "as ann@example.org"}}

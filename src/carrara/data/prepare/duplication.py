@@ -45,8 +45,9 @@ def find_duplication(rows: KeptRows, groups: Sequence[str | None]) -> Duplicatio
     is_exact = np.zeros(count, dtype=bool)
     is_exact[exact] = True
     near = np.flatnonzero((copies != np.arange(count)) & ~is_exact)
-    asked = _asked_more_than_once(rows.prompt)
     first_asked = _first_of_equals(rows.prompt)
+    times_asked = np.bincount(first_asked, minlength=count)[first_asked]
+    asked = (times_asked > 1) & (times_asked <= _FORM) & (rows.prompt != prompt_key(""))  # documents have no prompt
     edges += [(number, int(first_asked[number])) for number in np.flatnonzero(asked)]
     edges += _group_edges(groups)
     return Duplication(
@@ -55,7 +56,7 @@ def find_duplication(rows: KeptRows, groups: Sequence[str | None]) -> Duplicatio
         exact=exact.tolist(),
         near=near.tolist(),
         pairs=pairs,
-        forms=_forms(rows.prompt),
+        forms=times_asked > _FORM,
         conflicts=_conflicts(rows, asked),
     )
 
@@ -66,21 +67,6 @@ def _first_of_equals(keys: np.ndarray) -> np.ndarray:
 
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     return first[inverse]
-
-
-def _asked_more_than_once(prompts: np.ndarray) -> np.ndarray:
-    """Which rows share their prompt with others, forms and the empty prompt of documents left aside."""
-    import numpy as np
-
-    keys, inverse, counts = np.unique(prompts, return_inverse=True, return_counts=True)
-    return ((counts > 1) & (counts <= _FORM) & (keys != prompt_key("")))[inverse]
-
-
-def _forms(prompts: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    _, inverse, counts = np.unique(prompts, return_inverse=True, return_counts=True)
-    return (counts > _FORM)[inverse]
 
 
 def _group_edges(groups: Sequence[str | None]) -> list[tuple[int, int]]:

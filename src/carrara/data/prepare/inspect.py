@@ -24,6 +24,7 @@ from carrara.workspace import digest_of_value
 
 _SNIPPET = 40  # characters shown on either side of a personal value
 _SNIPPETS = 3  # rows shown for each type in a chunk
+_REPEATED = ("sentence1", "sentence2", "label")  # fields whose text the messages hold as well, and that count once
 _LONG = 20  # words from which a completion should end with a mark
 _ENDS = re.compile(r"[.!?…。！？।)\]}>\"'”’»`*:;|=\d-]\s*$|```\s*$")
 
@@ -71,7 +72,7 @@ class Inspector:
             counts = Counter(
                 (field, finding.type)
                 for place, (field, row) in enumerate(zip(fields, findings, strict=True))
-                if not any(texts[place] in text for text in texts[:place])  # a sentence of a pair is in the prompt too
+                if not (field in _REPEATED and any(texts[place] in text for text in texts[:place]))
                 for finding in row
             )
             if counts:

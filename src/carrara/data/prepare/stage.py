@@ -68,8 +68,10 @@ def prepare_dataset(workspace: Workspace, recipe: Recipe, progress: Progress, sh
         wanted = _Wanted(source, dict(made_by["source"]["files"]), options, against, show_values)
         _make(wanted, draft, progress)
 
-    artefact = workspace.make("dataset", made_by, build, name=source.name, resumable=True, on_wait=progress.say)
-    return Dataset(artefact)
+    inputs = {"rows": source.fetched} if source.fetched else {}
+    return Dataset(
+        workspace.make("dataset", made_by, build, name=source.name, inputs=inputs, resumable=True, on_wait=progress.say)
+    )
 
 
 def named_benchmarks(recipe: Recipe) -> tuple[str, ...]:

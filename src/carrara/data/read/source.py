@@ -49,7 +49,7 @@ class Source:
         return {"format": FORMAT, "files": files, "troubles": [trouble.sentence for trouble in self.troubles]}
 
     def describe(self) -> list[dict[str, Any]]:
-        """Each file with its format, encoding, shape and map; whoever counts fills in the rows."""
+        """Each file with its format, encoding, shape and map."""
         return [
             {
                 "file": file.name,
@@ -57,7 +57,6 @@ class Source:
                 "encoding": layout.encoding.name if layout.encoding else None,
                 "shape": layout.shape.name if layout.shape else None,
                 "mapping": dict(layout.shape.fields) if layout.shape else {},
-                "rows": None,
             }
             for file, layout in zip(self.files, self.layouts, strict=True)
         ]
