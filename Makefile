@@ -24,11 +24,17 @@ lint: env
 test: lint
 	$(BIN)/python -m pytest
 
-# The programs that benchmarks/ measures Carrara beside.
+# The programs that benchmarks/ measures Carrara beside; LLaMA-Factory asks for older libraries than the others.
+PEERS := benchmarks/peers
+INTO := -m pip install --quiet --disable-pip-version-check
+
 peers:
-	$(PYTHON) -m venv benchmarks/peers/.venv
-	benchmarks/peers/.venv/bin/python -m pip install --quiet -c constraints.txt torch
-	benchmarks/peers/.venv/bin/python -m pip install --quiet -c constraints.txt -r benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)/.venv
+	$(PEERS)/.venv/bin/python $(INTO) -c constraints.txt torch
+	$(PEERS)/.venv/bin/python $(INTO) -c constraints.txt -r $(PEERS)/requirements.txt
+	$(PYTHON) -m venv $(PEERS)/.venv-llamafactory
+	$(PEERS)/.venv-llamafactory/bin/python $(INTO) -r $(PEERS)/requirements-llamafactory.txt
+	$(PEERS)/.venv-llamafactory/bin/python $(INTO) --no-deps llamafactory==0.9.5
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -15,6 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent
 PEERS = ROOT / "peers" / ".venv" / "bin" / "python"
+LLAMA_FACTORY = ROOT / "peers" / ".venv-llamafactory" / "bin" / "python"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 ALLOCATOR = {
     "MALLOC_MMAP_MAX_": "0",
@@ -59,6 +60,6 @@ def run_json(command: Sequence[str | Path], environment: Mapping[str, str] | Non
 
 
 def require_peers() -> None:
-    """Stop with a sentence if the peers' environment was not made."""
-    if not PEERS.exists():
+    """Stop with a sentence if an environment of the peers was not made."""
+    if not (PEERS.exists() and LLAMA_FACTORY.exists()):
         sys.exit("the peers are not installed; run 'make peers' first")

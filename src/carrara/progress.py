@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """Moves a progress bar on by `count` units; `detail` replaces the text behind the bar."""
+    """Moves a progress bar on by `count` units; `detail` replaces the line below the bar."""
 
     def __call__(self, count: int, detail: str = "") -> None: ...
 

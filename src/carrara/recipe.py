@@ -44,28 +44,49 @@ class PrepareRecipe(Section):
 
 
 class TuneRecipe(Section):
-    """How the model learns. `learning_rate` None means 5e-4 for LoRA and 5e-5 for full fine-tuning."""
+    """How the model learns.
 
-    method: Literal["lora", "full"] = "lora"
+    `targets` names the modules that LoRA and IA3 change (None: every linear one); `lora_plus` is the learning rate of
+    B over that of A; `allow` names checks of the truth check that may fail; `track` names who else gets the curves.
+    """
+
+    method: Literal["lora", "qlora", "full", "ia3", "prefix", "prompt"] = "lora"
     rank: Count = 16
     alpha: Positive | None = None  # None: twice the rank
     dropout: Share = 0.0
+    targets: tuple[str, ...] | None = None
+    rslora: bool = False  # scale by the root of the rank (arXiv 2312.03732)
+    dora: bool = False  # learn direction and size apart (arXiv 2402.09353)
+    pissa: bool = False  # begin at the base's principal components (arXiv 2404.02948)
+    lora_plus: Annotated[float, Field(ge=1)] = 1.0  # (arXiv 2402.12354)
+    virtual_tokens: Count = 20  # of prefix and prompt tuning
+    new_tokens: tuple[str, ...] = ()  # special tokens whose embeddings are learned as well
     epochs: Positive = 1.0
     batch_size: Count = 16
-    micro_batch_tokens: Count = 1024  # padded tokens in one pass; moves memory and speed; results to rounding
-    learning_rate: Positive | None = None
+    micro_batch_tokens: Count | Literal["auto"] = 1024  # places in one pass; moves memory and speed, not the batch
+    batching: Literal["auto", "sorted", "packed"] = "auto"  # auto: packed on a GPU, sorted by length on a processor
+    learning_rate: Positive | None = None  # None: the method's own
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: Share = 0.03  # share of all steps
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip: Positive = 1.0  # largest norm of the gradient
     max_length: Count | None = None  # tokens; None: the model's context
+    validate_every: Count | None = None  # steps; None: at the end of each epoch
+    patience: Count | None = None  # held-out losses without a better one before it stops early; None: never
+    keep: Literal["best", "last"] = "best"  # by held-out loss, where one was measured
+    checkpoint_activations: bool | Literal["auto"] = "auto"  # auto: where the memory does not suffice without
+    compile: bool = False
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    parallel: Literal["auto", "replicate", "shard"] = "auto"  # under torchrun; auto: shard what does not fit whole
     seed: int = 0
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 1.0  # 0: after every step
+    track: tuple[Literal["tensorboard", "mlflow", "trackio", "wandb"], ...] = ()
+    allow: tuple[str, ...] = ()
 
     @property
     def effective_learning_rate(self) -> float:
-        return self.learning_rate or {"lora": 5e-4, "full": 5e-5}[self.method]
+        usual = {"lora": 5e-4, "qlora": 5e-4, "full": 5e-5, "ia3": 5e-3, "prefix": 1e-2, "prompt": 3e-2}
+        return self.learning_rate or usual[self.method]
 
     @property
     def effective_alpha(self) -> float:

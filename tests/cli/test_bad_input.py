@@ -283,7 +283,7 @@ def test_a_gate_that_is_not_met_exits_with_1(ground: Ground) -> None:
         (["models"], "missing command"),
         (["tune"], "missing argument"),
         (["prepare", "a", "b"], "unexpected extra argument"),
-        (["models", "plan", "x", "--tokens", "0"], "'--tokens'"),
+        (["models", "plan", "x", "--tokens", "0"], "--tokens"),
         (["models", "plan", "x", "--tokens"], "--tokens"),
         (["runs", "nonsense"], "there is no kind 'nonsense'; known are run,"),
         (["chat", "x", "--json"], "--json needs --once"),

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.cli.calling import Result, call, write_questions
+from tests.cli.calling import RANDOM_MODEL, Result, call, write_questions
 from tests.tiny import write_pairs
 
 COLUMNS = ("task", "item", "id", "loglikelihoods", "prediction", "gold", "correct")
-TUNE = {"epochs": 1, "batch_size": 8, "rank": 4, "dtype": "float32"}
+TUNE = {"epochs": 1, "batch_size": 8, "rank": 4, "dtype": "float32", "allow": RANDOM_MODEL}
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def test_prepare_tells_rows_splits_and_tokens(ground: Ground) -> None:
 def test_tune_tells_the_run_and_what_it_took(ground: Ground, method: str, file: str) -> None:
     told = ground.tuned[method].json
     assert {"run", "steps", "tokens_per_second", "loss", "peak_memory_mb", "path"} <= set(told)
+    assert {"method", "from", "validation_loss", "kept", "planned"} <= set(told)
     assert told["run"].startswith("run/")
     assert told["steps"] == -(-ground.prepared.json["splits"]["train"] // TUNE["batch_size"])
     assert set(told["loss"]) == {"first", "last"}
@@ -146,6 +147,10 @@ def test_compare_tells_a_verdict_for_each_metric_and_where_the_report_is(ground:
         assert row["ci"][0] <= row["delta"] <= row["ci"][1]
     report = Path(told["report"]).read_text(encoding="utf-8")
     assert report.startswith("<!doctype html>") or report.startswith("<!DOCTYPE html>")
+    run = ground.tuned["lora"].json
+    assert all(reference in report for reference in (run["run"], *run["from"]))
+    for shown in ("Loss in nats per token", "Learning rate", "Tokens a second", "Lineage", "Plan, and what it was"):
+        assert shown in report
 
 
 def test_run_goes_the_whole_way_and_reuses_what_stands(ground: Ground) -> None:
@@ -176,7 +181,7 @@ def test_the_price_and_the_watts_of_the_recipe_enter_the_ledger(ground: Ground) 
     recipe = ground.recipe("priced", cost={"per_hour": 3600.0, "per_kwh": 0.0, "currency": "CHF", "watts": 100.0})
     told = call(ground.workspace, "tune", recipe, "--json").json
     assert told["currency"] == "CHF"
-    assert told["cost"] == pytest.approx(told["seconds"])
+    assert told["cost"] == pytest.approx(told["seconds"] + told["validation_seconds"])
 
 
 def test_models_answer_as_json(ground: Ground) -> None:
@@ -189,9 +194,11 @@ def test_models_answer_as_json(ground: Ground) -> None:
     assert (Path(pulled["path"]) / "model.safetensors").is_file()
     for model in (models[0]["name"], str(ground.model)):
         planned = call(ground.workspace, "models", "plan", model, "--json").json
-        assert [plan["method"] for plan in planned["plans"]] == ["full", "lora", "qlora"]
+        assert [plan["method"] for plan in planned["plans"]] == ["full", "lora", "qlora", "ia3", "prefix", "prompt"]
         for plan in planned["plans"]:
             assert {"method", "weights", "trained", "activations", "total", "fits", "reason"} <= set(plan)
+            for planned_thing in ("memory", "seconds", "energy_wh", "money"):
+                assert plan[planned_thing]["low"] < plan[planned_thing]["likely"] < plan[planned_thing]["high"]
 
 
 def test_runs_tell_from_what_each_thing_was_made(ground: Ground) -> None:

@@ -172,7 +172,7 @@ def test_rows_that_a_run_learned_are_not_held_out(workspace: Workspace, tiny_mod
     path = write_pairs(tmp_path / "p.jsonl", 60)
     learned = prepared(workspace, path, PrepareRecipe(test=0.1))
     other = prepared(workspace, path, PrepareRecipe(test=0.5))
-    run = tune_model(workspace, tiny_model, learned, Recipe(tune=TuneRecipe(epochs=0.1)), Silent())
+    run = tune_model(workspace, tiny_model, learned, Recipe(tune=TuneRecipe(epochs=0.1, allow=("steps",))), Silent())
     model = model_of_run(run.artefact, workspace)
     recipe = EvaluateRecipe(tasks=("heldout",))
     assert evaluate_model(workspace, model, recipe, Silent(), heldout=learned).figures

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +10,22 @@ import torch
 
 from carrara.data.dataset import Dataset
 from carrara.data.render.dataset import render_usable
-from carrara.errors import Refusal
 from carrara.models import Model, model_of_run
 from carrara.models.load import load_model
 from carrara.progress import Silent
 from carrara.recipe import CostRecipe, PrepareRecipe, Recipe, TuneRecipe
+from carrara.tune.curves import Curves, read_curves
 from carrara.tune.distributed import World
 from carrara.tune.ledger import EnergyMeter
-from carrara.tune.loop import Training, mean_loss, train
+from carrara.tune.loop import mean_loss, train
 from carrara.tune.methods import attach, trainable
-from carrara.tune.optimizer import Optimizer, learning_rate_at
+from carrara.tune.optimizer import Optimizer
 from carrara.tune.run import tune_model
+from carrara.tune.training import Training
 from carrara.workspace import Workspace
 from tests.tiny import prepared, write_pairs
 
+RANDOM = ("guessing", "untrained-tokens", "learning-rate", "steps")  # what is wrong with a random tiny model
 PLAIN = PrepareRecipe(render="plain", test=0.1, validation=0.1)
 
 
@@ -40,25 +40,33 @@ def _training(model: Model, dataset: Dataset, recipe: TuneRecipe, folder: Path) 
     torch.manual_seed(recipe.seed)
     network = attach(loaded, recipe)
     optimizer = Optimizer(trainable(network), loaded.dtype, recipe)
-    meter = EnergyMeter(CostRecipe())
-    return Training(network, optimizer, rows, [], recipe, loaded.device, World(0, 1), folder, meter)
+    meter, curves = EnergyMeter(CostRecipe()), Curves(folder / "metrics.jsonl")
+    folder.mkdir(exist_ok=True)
+    return Training(network, optimizer, rows, [], recipe, loaded.device, World(0, 1), folder, meter, curves)
+
+
+def _losses(training: Training) -> list[float]:
+    train(training, Silent())
+    return [point["loss"] for point in read_curves(training.checkpoints / "metrics.jsonl")]
 
 
 def _weights(training: Training) -> dict[str, torch.Tensor]:
     return training.optimizer.masters
 
 
+@pytest.mark.parametrize("tokens", [1, 300])
+@pytest.mark.parametrize("batching", ["sorted", "packed"])
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_accumulation_is_exact_at_unequal_lengths(
-    method: Any, tiny_model: Model, dataset: Dataset, tmp_path: Path
+    method: Any, batching: Any, tokens: int, tiny_model: Model, dataset: Dataset, tmp_path: Path
 ) -> None:
-    """One pass of the whole batch equals one row at a time: the loss is over the batch's supervised tokens."""
-    recipe = TuneRecipe(method=method, batch_size=8, learning_rate=1e-3)
-    whole = _training(tiny_model, dataset, recipe.model_copy(update={"micro_batch_tokens": 10**6}), tmp_path / "a")
-    single = _training(tiny_model, dataset, recipe.model_copy(update={"micro_batch_tokens": 1}), tmp_path / "b")
-    first, second = train(whole, Silent()), train(single, Silent())
-    losses = [(a["loss"], b["loss"]) for a, b in zip(first.curve, second.curve, strict=True)]
-    assert max(abs(a - b) for a, b in losses) < 1e-5
+    """One padded pass of the whole batch equals one row at a time and several packed windows."""
+    recipe = TuneRecipe(method=method, batch_size=8, learning_rate=1e-3, micro_batch_tokens=10**6)
+    cut = recipe.model_copy(update={"micro_batch_tokens": tokens, "batching": batching})
+    whole = _training(tiny_model, dataset, recipe, tmp_path / "a")
+    single = _training(tiny_model, dataset, cut, tmp_path / "b")
+    pairs = zip(_losses(whole), _losses(single), strict=True)
+    assert max(abs(a - b) for a, b in pairs) < 1e-5
     difference = max((_weights(whole)[n] - _weights(single)[n]).abs().max().item() for n in _weights(whole))
     assert difference < 1e-4
 
@@ -89,17 +97,18 @@ def test_only_the_adapter_learns(tiny_model: Model, dataset: Dataset, tmp_path: 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_run_learns_and_loads(method: Any, workspace: Workspace, tiny_model: Model, dataset: Dataset) -> None:
-    recipe = Recipe(tune=TuneRecipe(method=method, epochs=6, learning_rate=3e-3, batch_size=8))
+    recipe = Recipe(tune=TuneRecipe(method=method, epochs=6, learning_rate=3e-3, batch_size=8, allow=RANDOM))
     run = tune_model(workspace, tiny_model, dataset, recipe, Silent())
     losses = [point["loss"] for point in run.curve]
     assert losses[-1] < 0.7 * losses[0]
     assert "validation_loss" in run.curve[-1]
     loaded = load_model(model_of_run(run.artefact, workspace), "float32")
     rows = render_usable(dataset, "validation", loaded.tokenizer, loaded.context, Silent())
-    # saved and loaded again, the model has the loss that training last measured
-    assert mean_loss(loaded.network, rows, 4096, loaded.device) == pytest.approx(
-        run.curve[-1]["validation_loss"], abs=2e-2
-    )
+    held_out = {point["step"]: point["validation_loss"] for point in run.curve if "validation_loss" in point}
+    assert run.artefact.summary["kept"]["step"] == min(held_out, key=lambda step: held_out[step])
+    # saved and loaded again, the model has the loss that training measured where it was best
+    loss = mean_loss(loaded.network, rows, 4096, loaded.device)
+    assert loss == pytest.approx(min(held_out.values()), abs=2e-2)
     again = tune_model(workspace, tiny_model, dataset, recipe, Silent())
     assert again.artefact.created == run.artefact.created
 
@@ -108,7 +117,9 @@ def test_an_adapter_is_a_plain_peft_adapter(workspace: Workspace, tiny_model: Mo
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    run = tune_model(workspace, tiny_model, dataset, Recipe(tune=TuneRecipe(learning_rate=1e-2)), Silent())
+    run = tune_model(
+        workspace, tiny_model, dataset, Recipe(tune=TuneRecipe(learning_rate=1e-2, allow=RANDOM)), Silent()
+    )
     base = AutoModelForCausalLM.from_pretrained(tiny_model.path)
     ids = torch.tensor([[5, 6, 7]])
     with torch.inference_mode():
@@ -119,29 +130,11 @@ def test_an_adapter_is_a_plain_peft_adapter(workspace: Workspace, tiny_model: Mo
     assert not torch.allclose(theirs, plain, atol=1e-3)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tiny_model: Model, dataset: Dataset, tmp_path: Path) -> None:
-    training = _training(tiny_model, dataset, TuneRecipe(method="full", batch_size=4), tmp_path)
-    next(iter(training.optimizer.parameters.values())).data.fill_(float("nan"))
-    with pytest.raises(Refusal, match=r"loss of step 1 is nan.*rows \d"):
-        train(training, Silent())
-
-
-def test_a_gradient_that_is_no_number_never_reaches_the_weights(
-    tiny_model: Model, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    training = _training(tiny_model, dataset, TuneRecipe(method="full", batch_size=4), tmp_path)
-    before = {name: master.clone() for name, master in _weights(training).items()}
-    monkeypatch.setattr(Optimizer, "clip", lambda self: float("inf"))
-    with pytest.raises(Refusal, match="norm of the gradient of step 1 is inf"):
-        train(training, Silent())
-    assert all(torch.equal(before[name], master) for name, master in _weights(training).items())
-
-
 def test_full_tuning_starts_from_the_weights_as_stored(
     workspace: Workspace, tiny_model: Model, dataset: Dataset
 ) -> None:
     """With no learning to speak of, the saved weights are the stored ones and not their bfloat16 rounding."""
-    recipe = Recipe(tune=TuneRecipe(method="full", learning_rate=1e-20, dtype="bfloat16", epochs=0.01))
+    recipe = Recipe(tune=TuneRecipe(method="full", learning_rate=1e-20, dtype="bfloat16", epochs=0.01, allow=RANDOM))
     run = tune_model(workspace, tiny_model, dataset, recipe, Silent())
     before = load_model(tiny_model, "float32").network.state_dict()
     after = load_model(model_of_run(run.artefact, workspace), "float32").network.state_dict()
@@ -152,7 +145,7 @@ def test_rows_that_cannot_be_rendered_are_set_aside(workspace: Workspace, tiny_m
     path = write_pairs(tmp_path / "pairs.jsonl", 30)
     path.write_text(path.read_text() + '{"prompt": "Hi<|im_end|>", "completion": "x"}\n')
     chat = prepared(workspace, path, PrepareRecipe(test=0, validation=0))
-    run = tune_model(workspace, tiny_model, chat, Recipe(tune=TuneRecipe(batch_size=30)), Silent())
+    run = tune_model(workspace, tiny_model, chat, Recipe(tune=TuneRecipe(batch_size=30, allow=RANDOM)), Silent())
     assert run.artefact.summary["steps"] == 1
     loaded = load_model(tiny_model, "float32")
     said: list[str] = []
@@ -164,17 +157,3 @@ def test_rows_that_cannot_be_rendered_are_set_aside(workspace: Workspace, tiny_m
     assert len(render_usable(chat, "train", loaded.tokenizer, 256, Listening())) == 30
     assert "1 rows of the train split are set aside" in said[0]
     assert "control token <|im_end|>" in said[0]
-
-
-def test_an_adapter_cannot_be_tuned_on(workspace: Workspace, tiny_model: Model, dataset: Dataset) -> None:
-    with pytest.raises(Refusal, match="is an adapter"):
-        tune_model(workspace, replace(tiny_model, adapter=Path("x")), dataset, Recipe(), Silent())
-
-
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [("linear", [0.5, 1.0, 1.0, 0.5]), ("cosine", [0.5, 1.0, 1.0, 0.5]), ("constant", [0.5, 1.0, 1.0, 1.0])],
-)
-def test_schedules(schedule: Any, expected: Sequence[float]) -> None:
-    recipe = TuneRecipe(schedule=schedule, learning_rate=1.0, warmup=0.02)
-    assert [learning_rate_at(step, 100, recipe) for step in (0, 1, 2, 51)] == pytest.approx(expected)

@@ -44,24 +44,30 @@ class TerminalProgress:
     @contextmanager
     def _bar(self, label: str, total: int, unit: str, done: int) -> Iterator[Advance]:
         from rich import progress as bars
+        from rich.console import Group
+        from rich.live import Live
+        from rich.text import Text
 
         columns = (
             bars.TextColumn("{task.description}"),
             bars.BarColumn(),
             bars.MofNCompleteColumn(),
-            bars.TextColumn("{task.fields[unit]}  {task.fields[detail]}"),
+            bars.TextColumn(f"{unit}s"),
             bars.TimeElapsedColumn(),
-            bars.TextColumn("left"),
-            bars.TimeRemainingColumn(),
+            *((bars.TextColumn("left"), bars.TimeRemainingColumn()) if total else ()),
         )
-        with bars.Progress(*columns, console=self._console, transient=False) as bar:
-            task = bar.add_task(label, total=total or None, completed=done, unit=f"{unit}s", detail="")
+        bar = bars.Progress(*columns, console=self._console)
+        task = bar.add_task(label, total=total or None, completed=done)
+        below = Text(style="dim")
+        shown = Group(bar)
 
-            def advance(count: int, detail: str = "") -> None:
-                bar.update(task, advance=count)
-                if detail:
-                    bar.update(task, detail=detail)
+        def advance(count: int, detail: str = "") -> None:
+            bar.update(task, advance=count)
+            if detail:
+                below.plain = detail
+                shown.renderables[1:] = [below]
 
+        with Live(shown, console=self._console):
             yield advance
 
     def _lines(self, label: str, total: int, unit: str, done: int) -> Advance:

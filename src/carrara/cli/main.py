@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 import warnings
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import typer
 
 from carrara.cli.chat import chat_command
+from carrara.cli.check import check_command
 from carrara.cli.compare import compare_command
 from carrara.cli.data import data_app
 from carrara.cli.demo import demo_command
@@ -23,6 +25,7 @@ from carrara.cli.runs import runs_command
 from carrara.cli.serve import serve_command
 from carrara.cli.tune import tune_command
 from carrara.errors import GateFailed, Refusal
+from carrara.tune.distributed import leave
 
 EXIT_GATE, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
 _USAGE_ERROR: Any = typer.BadParameter.__bases__[0]  # of the click that this Typer stands on or carries
@@ -41,6 +44,7 @@ def make_app() -> typer.Typer:
     app.add_typer(models_app, name="models")
     app.command("prepare")(prepare_command)
     app.add_typer(data_app, name="data")
+    app.command("check")(check_command)
     app.command("tune")(tune_command)
     app.command("evaluate")(evaluate_command)
     app.command("compare")(compare_command)
@@ -54,7 +58,7 @@ def make_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(_run())
+    leave(_run())
 
 
 def _run() -> int:
@@ -74,7 +78,8 @@ def _run() -> int:
     except _USAGE_ERROR as usage:
         return _refuse(_usage(usage), EXIT_REFUSED)
     except (KeyboardInterrupt, typer.Abort):
-        return _refuse("stopped; run the same command again to go on where it was", EXIT_INTERRUPTED)
+        again = shlex.join(["carrara", *sys.argv[1:]])
+        return _refuse(f"stopped; run the same command again to go on where it was: {again}", EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; stay silent
         return EXIT_REFUSED

@@ -8,9 +8,11 @@ import typer
 
 from carrara.cli.console import make_progress, print_json, print_line, print_table
 from carrara.cli.options import JsonOption, WorkspaceOption
+from carrara.wording import duration
 
 if TYPE_CHECKING:
     from carrara.models import CatalogueModel
+    from carrara.models.plan import Plan
 
 models_app = typer.Typer(help="Models: list, show, pull, plan.", rich_markup_mode=None)
 
@@ -106,35 +108,63 @@ def pull_command(
 @models_app.command("plan")
 def plan_command(
     model: Annotated[str, typer.Argument(help="A catalogue name, or a model that is here.")],
-    tokens: Annotated[int, typer.Option(min=1, help="Padded tokens of a micro-batch.")] = 1024,
+    tokens: Annotated[
+        str, typer.Option(help="Padded tokens of a micro-batch, or auto for the most that fit.")
+    ] = "1024",
     rank: Annotated[int, typer.Option(min=1, help="Rank of the adapters.")] = 16,
+    rows: Annotated[int, typer.Option(min=1, help="Rows to train on.")] = 1000,
+    length: Annotated[int, typer.Option(min=1, help="Tokens of a row, half of them learned.")] = 256,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """The memory that full, LoRA and QLoRA fine-tuning need, and whether this machine has it."""
-    from carrara.models.machine import inspect_machine
-    from carrara.models.plan import plan_methods
+    """What each method of fine-tuning takes here: memory, time, energy and money, and whether it fits."""
+    from carrara.data.render.plan import Lengths, plan_here
+    from carrara.errors import Refusal
+    from carrara.models.machine import inspect_machine, prepare_for_heavy_work
     from carrara.models.shape import shape_of
+    from carrara.recipe import CostRecipe, Recipe, override
     from carrara.workspace import open_workspace
 
+    if tokens != "auto" and not (tokens.isdecimal() and int(tokens)):
+        raise Refusal(f"--tokens is a number of tokens above 0, or auto, not '{tokens}'.")
+    prepare_for_heavy_work()
     shape, parameters = shape_of(open_workspace(workspace), model, make_progress())
+    size = tokens if tokens == "auto" else int(tokens)
+    wanted = [override(Recipe(), {"tune": {"method": method, "rank": rank, "micro_batch_tokens": size}}).tune
+              for method in ("full", "lora", "qlora", "ia3", "prefix", "prompt")]  # fmt: skip
+    of_each = Lengths([length] * rows, learned=0.5)
+    plans = [plan_here(shape, parameters, tune, of_each, CostRecipe()) for tune in wanted]
     machine = inspect_machine()
-    plans = plan_methods(shape, parameters, machine, tokens, rank)
     if json:
         print_json(
             {
                 "model": model,
                 "parameters": parameters,
+                "rows": rows,
+                "length": length,
                 "memory_free": machine.working_memory,
-                "plans": [{**vars(plan), "total": plan.total} for plan in plans],
+                "plans": [{**plan.to_json(), **plan.parts, "total": plan.memory.likely} for plan in plans],
             }
         )
         return
-    rows = [
-        [plan.method, *(f"{size / 1e9:.2f}" for size in (plan.weights, plan.trained, plan.activations, plan.total)),
-         "yes" if plan.fits else f"no: {plan.reason}"]
-        for plan in plans
-    ]  # fmt: skip
-    print_table(["method", "weights GB", "trained GB", "activations GB", "total GB", "fits here"], rows)
+    print_table(["method", "memory GB", "time", "energy Wh", f"money {plans[0].currency}", "fits here"],
+                [_planned(plan) for plan in plans])  # fmt: skip
     where = machine.accelerator or "the processor's memory"
     print_line(f"free      {machine.working_memory / 1e9:.1f} GB on {where}")
+    print_line(f"for       {rows:,} rows of {length:,} tokens, learned once")
+    print_line(f"basis     {plans[0].basis}")
+
+
+def _planned(plan: Plan) -> list[str]:
+    """A plan's row: what is likely, and between what it lies."""
+    fits = "yes" if plan.fits else f"no: {plan.reason}"
+    if plan.fits and plan.checkpoint_activations:
+        fits = "with activations computed again"
+    return [
+        plan.method,
+        plan.memory.times(1e-9).shown("{:.1f}".format),
+        plan.seconds.shown(duration),
+        plan.energy_wh.shown("{:.3g}".format),
+        plan.money.shown("{:.2g}".format),
+        fits,
+    ]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from carrara.cli.console import print_json, print_table
 from carrara.cli.options import JsonOption, WorkspaceOption
+
+if TYPE_CHECKING:
+    from carrara.workspace import Artefact, Workspace
 
 _KINDS = ("run", "scores", "verdict", "dataset", "model", "benchmark", "package")
 
@@ -32,5 +36,23 @@ def runs_command(
         ]
         print_json({"workspace": str(store.root), "artefacts": listing})
         return
-    rows = [[a.reference, a.name, a.created[:19], " ".join(a.inputs.values())] for a in found]
+    rows = [
+        ["  " * depth + a.reference, a.name, a.created[:19], " ".join(a.inputs.values())]
+        for depth, a in _by_descent(store, found)
+    ]
     print_table(["id", "name", "made (UTC)", "from"], rows)
+
+
+def _by_descent(store: Workspace, found: Sequence[Artefact]) -> Iterator[tuple[int, Artefact]]:
+    """Each run right after the run that it moved on from, with how many runs came before it; all else as it is."""
+    runs = {artefact.reference: artefact for artefact in found if artefact.kind == "run"}
+
+    def descent(artefact: Artefact, depth: int) -> Iterator[tuple[int, Artefact]]:
+        yield depth, artefact
+        children = store.index.children(artefact.reference) if artefact.kind == "run" else ()
+        for child in (run for reference, run in runs.items() if reference in children):
+            yield from descent(child, depth + 1)
+
+    for artefact in found:
+        if artefact.kind != "run" or not runs.keys() & set(artefact.inputs.values()):
+            yield from descent(artefact, 0)

@@ -11,66 +11,144 @@ from carrara.cli.console import make_progress, print_json, print_line
 from carrara.cli.options import JsonOption, WorkspaceOption
 
 if TYPE_CHECKING:
-    from carrara.recipe import CostRecipe
+    from carrara.recipe import CostRecipe, Recipe
     from carrara.tune.ledger import Ledger
+    from carrara.tune.run import Run
+    from carrara.workspace import Workspace
 
 
 def tune_command(
     recipe: Annotated[Path, typer.Argument(help="Recipe in YAML: model, data, tune …")],
-    method: Annotated[str | None, typer.Option(help="lora or full; overrides the recipe.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="lora, qlora, full, ia3, prefix or prompt; overrides the recipe.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Overrides the recipe's model.")] = None,
     data: Annotated[str | None, typer.Option(help="Overrides the recipe's data.")] = None,
+    from_run: Annotated[str | None, typer.Option("--from", help="Move on from this run, instead of a model.")] = None,
+    batch: Annotated[
+        str | None, typer.Option(help="Tokens of one pass, or auto for the most that fit; the result is the same.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="Let this check of the truth check fail; may be repeated.")
+    ] = None,
+    track: Annotated[
+        list[str] | None, typer.Option(help="Also send curves to tensorboard, mlflow, trackio or wandb; repeatable.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from a killed run's checkpoint.")] = True,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Fine-tune a model; run again after a kill, it goes on where it was."""
     from carrara.data.prepare.stage import prepare_dataset
+    from carrara.errors import Refusal
     from carrara.models import resolve_model
+    from carrara.progress import Silent
     from carrara.recipe import override, read_recipe
     from carrara.tune.distributed import join_world
     from carrara.tune.run import tune_model
+    from carrara.tune.trackers import require_trackers
     from carrara.workspace import open_workspace
 
-    given: dict[str, Any] = {"model": model, "data": data, "tune": {"method": method}}
-    wanted = override(read_recipe(recipe), given)
-    progress = make_progress()
+    if from_run and model:
+        raise Refusal("--from and --model both name where to begin; give one of them.")
+    read = read_recipe(recipe)
+    tune = {
+        "method": method,
+        "micro_batch_tokens": int(batch) if batch and batch.isdecimal() else batch,
+        "allow": [*read.tune.allow, *allow] if allow else None,
+        "track": [*read.tune.track, *track] if track else None,
+    }
+    wanted = override(read, {"model": from_run or model, "data": data, "tune": tune})
+    require_trackers(wanted.tune.track)
+    progress = make_progress() if join_world().leads else Silent()
     store = open_workspace(workspace)
-    dataset = prepare_dataset(store, wanted, progress)
     base = resolve_model(store, wanted.model, progress)
-    run = tune_model(store, base, dataset, wanted, progress, fresh=not resume)
+    if from_run and base.source.kind != "run":
+        raise Refusal(
+            f"--from names {from_run}, which is no run; `carrara runs run` lists them, --model takes a model."
+        )
+    dataset = prepare_dataset(store, wanted, progress)
+    progress.say(f"{base.name} learns {dataset.artefact.name} ({dataset.artefact.reference})")
+    try:
+        run = tune_model(store, base, dataset, wanted, progress, fresh=not resume)
+    except KeyboardInterrupt:
+        if not resume:
+            progress.say("without --no-resume it goes on from there; with it, it begins anew")
+        raise
     if not join_world().leads:
         return
-    ledger, summary = run.ledger, run.artefact.summary
     if json:
-        print_json(
-            {
-                "run": run.artefact.reference,
-                "steps": summary["steps"],
-                "tokens": ledger.tokens,
-                "seconds": ledger.seconds,
-                "tokens_per_second": ledger.tokens_per_second,
-                "loss": summary["loss"],
-                "peak_memory_mb": ledger.peak_memory_mb,
-                "energy_wh": ledger.energy_wh,
-                "energy_kind": ledger.energy_kind,
-                "cost": ledger.money(wanted.cost),
-                "currency": wanted.cost.currency,
-                "path": str(run.artefact.path),
-            }
-        )
-        return
-    loss = summary["loss"]
-    print_line(f"run       {run.artefact.reference}")
+        print_json(_result(store, run, wanted))
+    else:
+        _print(store, run, wanted)
+
+
+def _result(store: Workspace, run: Run, recipe: Recipe) -> dict[str, Any]:
+    """What a program reads of a run."""
+    from carrara.tune.account import ancestors, outcomes
+
+    ledger, summary = run.ledger, run.artefact.summary
+    return {
+        "run": run.artefact.reference,
+        "method": summary["method"],
+        "from": [ancestor.reference for ancestor in ancestors(store, run)],
+        "steps": summary["steps"],
+        "tokens": ledger.tokens,
+        "seconds": ledger.seconds,
+        "validation_seconds": ledger.validation_seconds,
+        "tokens_per_second": ledger.tokens_per_second,
+        "loss": summary["loss"],
+        "validation_loss": _held_out(run),
+        "kept": summary["kept"],
+        "peak_memory_mb": ledger.peak_memory_mb,
+        "energy_wh": ledger.energy_wh,
+        "energy_kind": ledger.energy_kind,
+        "cost": ledger.money(recipe.cost),
+        "currency": recipe.cost.currency,
+        "planned": {outcome.name: outcome.to_json() for outcome in outcomes(run, recipe.cost)},
+        "path": str(run.artefact.path),
+    }
+
+
+def _held_out(run: Run) -> dict[str, float] | None:
+    """The held-out losses by where they were measured, None if none was."""
+    measured = [point for point in run.curve if "validation_loss" in point]
+    kept = [point for point in measured if point["step"] == run.artefact.summary["kept"]["step"]]
+    if not measured:
+        return None
+    names = {"first": measured[0], "last": measured[-1], **({"kept": kept[0]} if kept else {})}
+    return {name: point["validation_loss"] for name, point in names.items()}
+
+
+def _print(store: Workspace, run: Run, recipe: Recipe) -> None:
+    """What a person reads of a run, and what can be done with it next."""
+    from carrara.tune.account import ancestors, outcomes, plan_in_words, read_plan
+
+    summary, reference = run.artefact.summary, run.artefact.reference
+    loss, kept, held_out = summary["loss"], summary["kept"], _held_out(run)
+    began = ancestors(store, run)
+    print_line(f"run       {reference}")
+    if began[0].kind == "run":
+        print_line(f"from      {' ← '.join(ancestor.reference for ancestor in began)}")
     print_line(f"loss      {loss['first']:.3f} → {loss['last']:.3f} in {summary['steps']} steps")
-    print_line(f"cost      {ledger_line(ledger, wanted.cost)}")
+    if held_out:
+        print_line(f"held-out  {held_out['first']:.3f} → {held_out['last']:.3f}")
+    print_line(f"kept      step {kept['step']}: {kept['why']}")
+    print_line(f"cost      {ledger_line(run.ledger, recipe.cost)}")
+    if plan := read_plan(run.artefact.path):
+        missed = [outcome.name for outcome in outcomes(run, recipe.cost) if not outcome.within]
+        print_line(f"planned   {plan_in_words(plan)}" + (f"; missed: {', '.join(missed)}" if missed else ""))
     print_line(f"path      {run.artefact.path}")
+    print_line(f"evaluate  carrara evaluate {reference}")
+    print_line(f"compare   carrara compare {recipe.model} {reference}  (when both are evaluated)")
+    print_line(f"chat      carrara chat {reference}")
 
 
 def ledger_line(ledger: Ledger, cost: CostRecipe) -> str:
     """A ledger in one line."""
+    validation = f"{ledger.validation_seconds:.0f} s for held-out losses, " if ledger.validation_seconds else ""
     return (
-        f"{ledger.tokens:,} tokens in {ledger.seconds:.0f} s ({ledger.tokens_per_second:,.0f} tokens/s), "
+        f"{ledger.tokens:,} tokens in {ledger.seconds:.0f} s ({ledger.tokens_per_second:,.0f} tokens/s), {validation}"
         f"peak {ledger.peak_memory_mb:,.0f} MB, {ledger.energy_wh:.2f} Wh ({ledger.energy_kind}), "
         f"{ledger.money(cost):.4f} {cost.currency}"
     )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from carrara.models.forward import decoder_of, project
+from carrara.models.forward import hidden_states, project
 from carrara.models.load import Loaded
 
 if TYPE_CHECKING:
@@ -115,13 +115,8 @@ def _score_batch(loaded: Loaded, rows: Sequence[Row]) -> list[list[float]]:
         for place, token, answer in row.queries
     ]
     with torch.inference_mode():
-        hidden = decoder_of(loaded.network)(
-            input_ids=ids.to(loaded.device),
-            position_ids=positions.to(loaded.device),
-            attention_mask=mask,
-            use_cache=False,
-        ).last_hidden_state.flatten(0, 1)
-        values = _log_probabilities(loaded, hidden, [(place, token) for place, token, _, _ in queries])
+        hidden = hidden_states(loaded.network, ids.to(loaded.device), mask, positions.to(loaded.device))
+        values = _log_probabilities(loaded, hidden.flatten(0, 1), [(place, token) for place, token, _, _ in queries])
     sums = [[0.0] * row.answers for row in rows]
     for (_, _, index, answer), value in zip(queries, values, strict=True):
         sums[index][answer] += value

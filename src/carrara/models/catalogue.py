@@ -28,6 +28,19 @@ class Shape(_Entry):
     vocabulary: int
     tied: bool
 
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """The linear modules of one layer by name: how many values each takes and gives."""
+        heads, kv = self.heads * self.head_width, self.kv_heads * self.head_width
+        return {
+            "q_proj": (self.width, heads),
+            "k_proj": (self.width, kv),
+            "v_proj": (self.width, kv),
+            "o_proj": (heads, self.width),
+            "gate_proj": (self.width, self.feed_forward),
+            "up_proj": (self.width, self.feed_forward),
+            "down_proj": (self.feed_forward, self.width),
+        }
+
 
 class Licence(_Entry):
     """What one may do with the weights, in plain words."""

@@ -1,142 +1,147 @@
-"""What training will take: time, energy and money, from the arithmetic a method needs and the rate measured here."""
+"""What a run asks of a machine, as sums of parts: seconds at the machine's own rates, and bytes.
+
+Each part is arithmetic from shape, recipe and work; what a machine makes of it is one constant a part, fitted to
+measured runs. A prediction is the sum of parts times constants.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from statistics import median
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
 
 from carrara.models.catalogue import Shape
-from carrara.models.machine import Machine
-from carrara.recipe import CostRecipe
+from carrara.models.fitted import Kind
+from carrara.models.rates import Rates
+from carrara.recipe import TuneRecipe
 
-if TYPE_CHECKING:
-    import torch
-
-Method = Literal["lora", "full"]
-
-WATTS_PER_CORE = 12.0  # package power of a busy server core with its share of memory; an assumption, marked as such
-_WATTS_OF_ACCELERATOR = 400.0  # likewise, of a large one at work
-
-# Operations for each weight and token: forward 2, gradients of activations 2, of weights 2 where they are trained.
-_OPERATIONS: Mapping[Method, float] = MappingProxyType({"lora": 4.0, "full": 6.0})
+_LOGITS = {"cpu": 64 << 20, "cuda": 512 << 20}  # bytes of logits that exist at once (tune/objective.py)
+_NF4 = 0.53  # bytes a weight: four bits and the block scales of QLoRA (arXiv 2305.14314)
+_QUERIES = 512  # whose scores exist at once (tune/fused.py)
+_CALLS = 20  # small operations in a layer's forward pass, whatever the sizes
+_ADAM = 40  # bytes that a step moves for each trained parameter: gradient, master, moments, the network's copy
+_COLLECT = 10  # bytes that a pass moves for each: its gradient, added to the sum
 
 
 @dataclass(frozen=True)
-class MatrixRate:
-    """What `measure_rate` found: operations a second of matrix products in a number format."""
+class Passes:
+    """What some passes through the network compute, summed over them.
 
-    dtype: str
-    operations: float
-
-
-@dataclass(frozen=True)
-class Share:
-    """The share of the matrix rate that training reaches: what is likely, and what it may be."""
-
-    likely: float
-    least: float
-    most: float
-    origin: str
-
-
-_SEEN = "was measured on two cores with SmolLM2-135M"
-# On two cores that multiply at 950 (bfloat16) and 215 (float32) GFLOP/s; LoRA needs 0.54 GFLOP a token of SmolLM2-135M,
-# training every weight 0.81. bfloat16: LoRA 533 tokens/s, and 445 to 600 over passes of 512 to 4,096 tokens and over
-# datasets; every weight 423 tokens/s. float32: LoRA 0.58 and 0.64. (The last two beside other work.) The less a rate
-# outruns the memory, the more of it is reached, hence the room above.
-_ON_PROCESSOR = MappingProxyType(
-    {"bfloat16": Share(0.33, 0.25, 0.45, _SEEN), "float32": Share(0.60, 0.45, 0.85, _SEEN)}
-)
-_ON_ACCELERATOR = Share(0.25, 0.1, 0.5, "is assumed, since training was not measured on an accelerator")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What training will cost; `seconds` are spent in steps and lie between `low` and `high`."""
-
-    method: Method
-    epochs: float
-    tokens: int  # in all epochs
-    seconds: float
-    low: float
-    high: float
-    energy_wh: float
-    money: float
-    currency: str
-    basis: str
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def estimate_training(
-    shape: Shape,
-    parameters: int,
-    method: Method,
-    tokens: int,
-    epochs: float,
-    machine: Machine,
-    rate: MatrixRate,
-    cost: CostRecipe,
-) -> Estimate:
-    """The estimate for `tokens` of training rows, learned `epochs` times, on a machine of that matrix rate.
-
-    Attention between tokens, loading and evaluation are left out; they weigh little for rows below a few thousand
-    tokens.
+    `places` are tokens with padding, `squares` the squares of each row's places, `learned` supervised tokens.
     """
-    share = _ON_ACCELERATOR if machine.accelerator else _ON_PROCESSOR[rate.dtype]
-    weights = parameters - (0 if shape.tied else shape.vocabulary * shape.width)  # looking up an embedding is free
-    learned = round(tokens * epochs)
-    work = _OPERATIONS[method] * weights * learned
-    seconds = work / (rate.operations * share.likely)
-    watts = cost.watts or WATTS_PER_CORE * machine.cores + (_WATTS_OF_ACCELERATOR if machine.accelerator else 0.0)
-    energy = watts * seconds / 3600
-    basis = (
-        f"{_OPERATIONS[method]:g} operations for each of {weights / 1e6:,.0f} million weights and each token, at "
-        f"{share.likely:.0%} ({share.least:.0%} to {share.most:.0%}) of the {rate.operations / 1e9:,.0f} billion a "
-        f"second that matrix products in {rate.dtype} reached here just now; that share {share.origin}; "
-        f"{watts:.0f} W {'from the recipe' if cost.watts else 'assumed'}."
-    )
-    return Estimate(
-        method=method,
-        epochs=epochs,
-        tokens=learned,
-        seconds=seconds,
-        low=work / (rate.operations * share.most),
-        high=work / (rate.operations * share.least),
-        energy_wh=energy,
-        money=seconds / 3600 * cost.per_hour + energy / 1000 * cost.per_kwh,
-        currency=cost.currency,
-        basis=basis,
-    )
+
+    count: float
+    rows: float
+    places: float
+    squares: float
+    learned: float
+
+    def times(self, factor: float) -> Passes:
+        return Passes(*(value * factor for value in vars(self).values()))
 
 
-def measure_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.3) -> MatrixRate:
-    """The rate of matrix products on a device: the median of as many as fit into `seconds`.
+@dataclass(frozen=True)
+class Work:
+    """A whole run: its steps, their passes and those of all validations; `widest` is the most places of one pass."""
 
-    What else the machine is doing slows them as it would slow training.
-    """
-    import torch
-
-    size = 1024 if device.type == "cpu" else 8192
-    left, right = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
-    _product(left, right)  # the first also loads the library
-    times = [_product(left, right)]
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        times.append(_product(left, right))
-    return MatrixRate(str(dtype).removeprefix("torch."), 2 * size**3 / median(times))
+    steps: int
+    tokens: int  # without padding
+    training: Passes
+    validation: Passes
+    widest: int
 
 
-def _product(left: torch.Tensor, right: torch.Tensor) -> float:
-    import torch
+def trained_parameters(shape: Shape, parameters: int, tune: TuneRecipe) -> int:
+    """How many parameters a method learns."""
+    linears = adapted(shape, tune)
+    if tune.method == "full":
+        return parameters
+    if tune.method == "prompt":
+        return tune.virtual_tokens * shape.width
+    if tune.method == "prefix":
+        return tune.virtual_tokens * shape.layers * 2 * shape.kv_heads * shape.head_width
+    if tune.method == "ia3":  # the inside of the feed-forward is scaled on its way in
+        each = sum(i if name == "down_proj" else o for name, (i, o) in linears.items())
+    else:
+        each = sum(tune.rank * (i + o) + (o if tune.dora else 0) for i, o in linears.values())
+    return shape.layers * each + len(tune.new_tokens) * shape.width
 
-    began = time.perf_counter()
-    torch.mm(left, right)
-    if left.is_cuda:
-        torch.cuda.synchronize(left.device)
-    return time.perf_counter() - began
+
+def adapted(shape: Shape, tune: TuneRecipe) -> dict[str, tuple[int, int]]:
+    """The linear modules of a layer that LoRA or IA3 change; none for other methods."""
+    usual = {"lora": None, "qlora": None, "ia3": ("k_proj", "v_proj", "down_proj")}
+    if tune.method not in usual:
+        return {}
+    targets = tune.targets or usual[tune.method]
+    names = {target.rpartition(".")[2] for target in targets} if targets else set(shape.linears())
+    return {name: sides for name, sides in shape.linears().items() if name in names}
+
+
+def time_parts(shape: Shape, parameters: int, tune: TuneRecipe, work: Work, rates: Rates) -> dict[str, float]:
+    """Seconds that each part of a run would take at the full rates of the machine."""
+    width = 2 if rates.dtype == "bfloat16" else 4
+    full, again = tune.method == "full", bool(tune.checkpoint_activations)
+    train, held = _with_virtual(work.training, tune), _with_virtual(work.validation, tune)
+    weights = shape.layers * sum(i * o for i, o in shape.linears().values())
+    head = shape.vocabulary * shape.width
+    trained = trained_parameters(shape, parameters, tune)
+    ends = shape.layers * sum(i + o for i, o in adapted(shape, tune).values())
+    values = shape.layers * sum(_kept_values(shape))
+    attention = 4 * shape.layers * shape.heads * shape.head_width
+    # forward, the gradient of what came in, and forward again where activations are not kept
+    dequantised = weights * width * (train.count * (2 + again) + held.count) if tune.method == "qlora" else 0.0
+    products = 2 * weights * (train.places * (2 + again) + held.places) + 2 * head * (2 * train.learned + held.learned)
+    return {
+        f"products_{rates.dtype}": products / rates.products,
+        "gradients": 2 * (weights * train.places + head * train.learned) / rates.products if full else 0.0,
+        "attention": attention * (train.squares * (3 + again) + held.squares) / rates.products,
+        "dequantised": dequantised / rates.memory,
+        "adapters": ends * width * (train.places * (2 + again) + held.places) / rates.memory,
+        "values": values * width * (train.places * (2 + again) + held.places) / rates.memory,
+        "logits": shape.vocabulary * 4 * (2 * train.learned + held.learned) / rates.memory,
+        "calls": shape.layers * _CALLS * (train.count * (2 + again) + held.count) * rates.call,
+        "adapter_calls": shape.layers * len(adapted(shape, tune)) * 3 * train.count * rates.call,
+        "optimizer": trained * (_ADAM * work.steps + _COLLECT * train.count) / rates.memory,
+    }
+
+
+def _with_virtual(passes: Passes, tune: TuneRecipe) -> Passes:
+    """Passes with the virtual tokens of prompt tuning among the places, or those of prefix tuning attended to."""
+    if tune.method not in ("prompt", "prefix"):
+        return passes
+    places = passes.places + (passes.rows * tune.virtual_tokens if tune.method == "prompt" else 0)
+    squares = passes.squares + passes.places * tune.virtual_tokens
+    return Passes(passes.count, passes.rows, places, squares, passes.learned)
+
+
+def memory_parts(
+    shape: Shape, parameters: int, tune: TuneRecipe, work: Work, width: int, kind: Kind
+) -> dict[str, float]:
+    """Bytes of each part of what a process holds at its peak; `width` is the bytes of a value in the network."""
+    trained = trained_parameters(shape, parameters, tune)
+    seen = _with_virtual(work.training, tune)
+    places = work.widest * seen.places / work.training.places
+    logits = work.widest * work.training.learned / work.training.places * shape.vocabulary * 4
+    inputs, between = _kept_values(shape)
+    if tune.method not in ("full", "lora", "qlora"):  # whose linear modules need not know what entered them
+        inputs = 0
+    layers = 1 if tune.checkpoint_activations else shape.layers  # all of one layer, or of each
+    scores = shape.heads * min(_QUERIES, seen.squares / seen.places)
+    return {
+        "runtime": 1.0,
+        "weights": parameters * (_NF4 if tune.method == "qlora" else width),
+        # Master, its gradient and two moments in float32, and the network's copy unless it is the weights. The
+        # network's own gradients come as activations go.
+        "trained": trained * (16.0 + (0 if tune.method == "full" else width)),
+        "inputs": layers * inputs * width * places,
+        "between": layers * between * width * places,
+        "entries": shape.layers * shape.width * width * places if tune.checkpoint_activations else 0.0,
+        "passing": (sum(_kept_values(shape)) + 3 * scores) * width * places,
+        "logits": 3 * min(logits, _LOGITS[kind]),  # with their softmax and its gradient
+    }
+
+
+def _kept_values(shape: Shape) -> tuple[int, int]:
+    """Values of a layer and place kept for the backward pass: what enters linear modules, and what is between."""
+    heads, kv = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+    inputs = 2 * shape.width + heads + shape.feed_forward  # two norms, the heads' answers, gate times up
+    between = 2 * shape.width + heads + 2 * kv + 2 * shape.feed_forward  # what enters norms, attention and gate
+    return inputs, between

@@ -1,4 +1,8 @@
-"""Running a causal model up to its last hidden state, and projecting only the positions that are needed."""
+"""Running a causal model up to its last hidden state, and projecting only the positions that are needed.
+
+Prompt and prefix tuning put virtual tokens in front of what the model reads. Here they are keys and values in a cache,
+so that training, scoring and chatting see them alike, and they are computed once for all rows of a batch.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from carrara.errors import Refusal
 
 if TYPE_CHECKING:
     import torch
+    from transformers import DynamicCache
 
 _UNKNOWN_SCALES = ("logit_scale", "logits_scaling")
 
@@ -16,6 +21,66 @@ def decoder_of(network: Any) -> Any:
     """The stack below the head, with adapters in place; `network` is a causal model or a PEFT wrapper of one."""
     causal = network.get_base_model() if hasattr(network, "get_base_model") else network
     return causal.get_decoder()
+
+
+def virtual_tokens(network: Any) -> int:
+    """How many virtual tokens stand before the first token of a text: 0 but for prompt and prefix tuning."""
+    config = getattr(network, "active_peft_config", None)
+    return config.num_virtual_tokens if config is not None and config.is_prompt_learning else 0
+
+
+def hidden_states(
+    network: Any, ids: torch.Tensor, mask: torch.Tensor | None = None, positions: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The last hidden states `(rows, longest, width)` of `ids` `(rows, longest)`, without those of virtual tokens.
+
+    `positions` `(rows, longest)` count from 0, anew for each text of a row. `mask` `(rows, 1, longest, longest)`,
+    boolean or additive as transformers takes it, tells which token sees which; without one a token sees those before
+    it in its text. Both are about `ids` alone.
+    """
+    cache = None
+    if virtual := virtual_tokens(network):
+        cache = opening(network, len(ids))
+        if positions is not None:
+            mask = _seeing_all(_within_texts(positions) if mask is None else mask, virtual)
+            positions = positions + virtual
+    return decoder_of(network)(
+        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=cache is not None
+    ).last_hidden_state
+
+
+def read_on(network: Any, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+    """The last hidden states `(rows, longest, width)` of `ids` that follow what `cache` holds; it holds them after."""
+    return decoder_of(network)(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+
+
+def opening(network: Any, rows: int) -> DynamicCache:
+    """A cache for a number of rows that holds the network's virtual tokens, if it has any, and nothing else."""
+    from transformers import DynamicCache
+
+    if not virtual_tokens(network):
+        return DynamicCache(config=network.config)
+    prompt = network.get_prompt(batch_size=1)
+    if isinstance(prompt, DynamicCache):  # prefix tuning learns keys and values
+        cache = prompt
+    else:  # prompt tuning learns embeddings
+        cache = DynamicCache()
+        decoder_of(network)(inputs_embeds=prompt.to(network.dtype), past_key_values=cache, use_cache=True)
+    cache.batch_repeat_interleave(rows)
+    return cache
+
+
+def _within_texts(positions: torch.Tensor) -> torch.Tensor:
+    """The mask under which a token sees those before it in its text, `(rows, 1, longest, longest)`."""
+    text = (positions == 0).cumsum(dim=1)
+    return (text[:, None, :, None] == text[:, None, None, :]).tril()
+
+
+def _seeing_all(mask: torch.Tensor, virtual: int) -> torch.Tensor:
+    """The mask with `virtual` columns in front that every token sees."""
+    import torch
+
+    return torch.nn.functional.pad(mask, (virtual, 0), value=mask.dtype == torch.bool)
 
 
 def check_head(network: Any) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carrara.errors import Refusal
+from carrara.models.forward import virtual_tokens
+from carrara.models.four_bit import compute_as_in_training, four_bit_settings, import_bitsandbytes
 from carrara.models.machine import choose_device, choose_dtype, prepare_for_heavy_work
 from carrara.models.model import Model
+from carrara.models.sources import holds_tokenizer
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
 _EMBEDDINGS = ("embed_tokens.weight", "lm_head.weight")
+_PROMPTS = ("PROMPT_TUNING", "PREFIX_TUNING", "P_TUNING")  # whose virtual tokens `forward` puts in front
 
 
 @dataclass(frozen=True)
@@ -32,47 +36,64 @@ class Loaded:
 
     @property
     def context(self) -> int:
-        """The most tokens the model can hold at once."""
-        return context_of(self.model)
+        """The most tokens of a text that the model can hold at once."""
+        return context_of(self.model) - virtual_tokens(self.network)
 
     @property
     def window(self) -> int | None:
-        """The sliding attention window, if the model has one."""
-        return window_of(self.model)
+        """The sliding attention window of a text's tokens, if the model has one."""
+        window = window_of(self.model)
+        return window - virtual_tokens(self.network) if window else None
 
 
-def load_model(model: Model, dtype: str = "auto") -> Loaded:
+def load_model(model: Model, dtype: str = "auto", device: torch.device | None = None) -> Loaded:
     """Load weights (and the adapter, un-merged, if the model has one); raises Refusal if they do not fit together."""
     prepare_for_heavy_work()
+    import_bitsandbytes()
+    precision = choose_dtype(dtype)
+    device = device or choose_device()
+    network = _load_base(model, precision, device)
+    if model.adapter:
+        network = _with_adapter(network, model.path, model.adapter)
+    network.to(device).eval()
+    settle(network, precision)
+    return Loaded(model, network, load_tokenizer(model), device, precision)
+
+
+def settle(network: Any, precision: torch.dtype) -> None:
+    """Freeze all weights, in one precision; those in 4 bits stay so."""
+    for parameter in network.parameters():  # not network.to(dtype), which would round the rotary frequencies too
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(precision)
+        parameter.requires_grad_(False)
+
+
+def _load_base(model: Model, precision: torch.dtype, device: torch.device) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    precision = choose_dtype(dtype)
-    device = choose_device()
+    loader: Any = AutoModelForCausalLM
+    settings: dict[str, Any] = {"dtype": precision}
+    if model.four_bit:
+        settings |= {"quantization_config": four_bit_settings(precision), "device_map": {"": device}}
     try:
-        loader: Any = AutoModelForCausalLM
         network, report = loader.from_pretrained(
             model.path,
-            dtype=precision,
             local_files_only=True,
             trust_remote_code=False,
             attn_implementation="sdpa",
             ignore_mismatched_sizes=True,  # they are refused below, by name
             output_loading_info=True,
+            **settings,
         )
     except MemoryError:
         raise
     except Exception as error:  # transformers raises what it likes on files that are no model
         raise Refusal(f"{model.path} cannot be loaded as a causal language model: {_short(error)}") from error
     _check_weights(report, model.path)
-    if model.adapter:
-        network = _with_adapter(network, model.path, model.adapter)
-    network.to(device).eval()
-    for parameter in network.parameters():  # not network.to(dtype), which would round the rotary frequencies too
-        parameter.data = parameter.data.to(precision)
-        parameter.requires_grad_(False)
-    return Loaded(model, network, load_tokenizer(model), device, precision)
+    compute_as_in_training(network)
+    return network
 
 
 def window_of(model: Model) -> int | None:
@@ -99,8 +120,13 @@ def context_of(model: Model) -> int:
 
 
 def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
-    """The model's own tokenizer, from its folder."""
-    return tokenizer_in(model.path)
+    """The model's tokenizer: its adapter's, where that brings one, else its base's."""
+    return tokenizer_in(tokenizer_folder(model))
+
+
+def tokenizer_folder(model: Model) -> Path:
+    """The folder that holds the model's tokenizer."""
+    return model.adapter if model.adapter and holds_tokenizer(model.adapter) else model.path
 
 
 def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
@@ -114,22 +140,47 @@ def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def _with_adapter(network: Any, base: Path, adapter: Path) -> Any:
-    from peft import PeftModel, get_peft_model_state_dict
+    from peft import PeftConfig, PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
+    with safe_open(adapter / "adapter_model.safetensors", framework="numpy") as file:
+        stored = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118  # it is no mapping
     try:
+        config = PeftConfig.from_pretrained(str(adapter), local_files_only=True)
+        if config.is_prompt_learning and config.peft_type not in _PROMPTS:
+            raise ValueError(f"adapters of the type {config.peft_type} are not supported")
+        make_room(network, _vocabulary(config, stored))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below
             adapted = PeftModel.from_pretrained(network, adapter, local_files_only=True)
     except (ValueError, OSError, RuntimeError, KeyError, TypeError) as error:
         raise Refusal(f"the adapter {adapter} does not fit {base}: {_short(error)}") from error
-    with safe_open(adapter / "adapter_model.safetensors", framework="numpy") as file:
-        stored = set(file.keys())
     expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    surplus = {key for key in stored - expected if not key.endswith(_EMBEDDINGS)}  # PEFT puts whole embeddings in
-    if wrong := sorted((expected - stored) | surplus):
+    surplus = {key for key in set(stored) - expected if not key.endswith(_EMBEDDINGS)}  # PEFT puts whole embeddings in
+    if wrong := sorted((expected - set(stored)) | surplus):
         raise Refusal(f"the adapter {adapter} does not fit {base}: {wrong[0]} is in only one of them.")
     return adapted
+
+
+def _vocabulary(config: Any, stored: Mapping[str, Sequence[int]]) -> int:
+    """The rows of the embedding that an adapter needs: of the one it holds, or of the tokens that it has learned."""
+    rows = [shape[0] for key, shape in stored.items() if key.endswith(_EMBEDDINGS)]
+    learned = getattr(config, "trainable_token_indices", None) or []
+    indices = learned if isinstance(learned, list) else [index for part in learned.values() for index in part]
+    return max([*rows, *(index + 1 for index in indices)], default=0)
+
+
+def make_room(network: Any, rows: int) -> None:
+    """Let embedding and head hold at least `rows` tokens; rows that come in addition are zero."""
+    import torch
+
+    before = network.get_input_embeddings().weight.shape[0]
+    if rows <= before:
+        return
+    network.resize_token_embeddings(rows, mean_resizing=False)
+    with torch.no_grad():
+        for module in (network.get_input_embeddings(), network.get_output_embeddings()):
+            module.weight[before:] = 0
 
 
 def _short(error: Exception) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,11 +15,15 @@ if TYPE_CHECKING:
 # glibc's names for mallopt; see mallopt(3).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _TOP_PAD = 256 << 20
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Sizes in bytes. `bfloat16` says whether matrix products in bfloat16 run at full speed."""
+    """Sizes in bytes. `bfloat16` says whether matrix products in bfloat16 run at full speed.
+
+    `memory_free` is what this process may hold in all: what is free, and what it holds already.
+    """
 
     cores: int
     memory: int
@@ -38,18 +44,29 @@ def inspect_machine() -> Machine:
     import torch
 
     memory = psutil.virtual_memory()
+    free = int(min(memory.available, _left_to_container())) + psutil.Process().memory_info().rss
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return Machine(
             cores,
             memory.total,
-            memory.available,
+            free,
             properties.name,
             properties.total_memory,
             torch.cuda.is_bf16_supported(),
         )
-    return Machine(cores, memory.total, memory.available, None, 0, _cpu_has_bfloat16())
+    return Machine(cores, memory.total, free, None, 0, _cpu_has_bfloat16())
+
+
+def _left_to_container() -> float:
+    """What the limit of a container leaves, in bytes; without end where there is none (Linux, cgroup version 2)."""
+    try:
+        limit = (_CGROUP / "memory.max").read_text().strip()
+        used = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        return math.inf if limit == "max" else int(limit) - int(used["anon"])  # files in memory give way
+    except (OSError, ValueError, KeyError):
+        return math.inf
 
 
 def _cpu_has_bfloat16() -> bool:
@@ -79,6 +96,15 @@ def prepare_for_heavy_work() -> None:
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     mallopt(_M_TOP_PAD, _TOP_PAD)
+
+
+def give_back_memory() -> bool:
+    """Hand freed memory back to the system, so that what a process then comes to hold is in use; False if it cannot."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        return False
+    return True
 
 
 def choose_device() -> torch.device:

@@ -15,7 +15,10 @@ from carrara.workspace import Artefact, Workspace
 
 @dataclass(frozen=True)
 class Model:
-    """`path` is a Hugging Face folder; `adapter` a PEFT folder or None; `source` the artefact it came from."""
+    """`path` is a Hugging Face folder; `adapter` a PEFT folder or None; `source` the artefact it came from.
+
+    `four_bit` says that the base is held in 4 bits, as it was when the adapter was trained.
+    """
 
     name: str
     path: Path
@@ -23,10 +26,12 @@ class Model:
     adapter: Path | None
     adapter_digest: str | None
     source: Artefact
+    four_bit: bool = False
 
     def identity(self) -> dict[str, str | None]:
         """What determines every number this model yields."""
-        return {"model": self.digest, "adapter": self.adapter_digest}
+        bits: dict[str, str | None] = {"bits": "4"} if self.four_bit else {}
+        return {"model": self.digest, "adapter": self.adapter_digest, **bits}
 
 
 def resolve_model(workspace: Workspace, text: str, progress: Progress) -> Model:
@@ -41,15 +46,17 @@ def resolve_model(workspace: Workspace, text: str, progress: Progress) -> Model:
 
 
 def model_of_run(run: Artefact, workspace: Workspace) -> Model:
-    """The tuned model that a run left: its own weights, or its adapter on the base it was trained on."""
+    """The tuned model that a run left: its own weights, or its one adapter on the base it was trained on."""
     name = f"run/{run.id}"
     if (run.path / "config.json").is_file():
         return Model(name, run.path, run.digest, None, None, run)
     base = workspace.get(run.inputs["model"])
-    if base.kind == "run":
-        base_model = model_of_run(base, workspace)
-        return Model(name, base_model.path, base_model.digest, run.path, digest_of_adapter(run.path), run)
-    return Model(name, base.path, base.digest, run.path, digest_of_adapter(run.path), run)
+    path, digest = base.path, base.digest
+    if base.kind == "run":  # full weights, or an adapter that this run went on with, on the base that both share
+        before = model_of_run(base, workspace)
+        path, digest = before.path, before.digest
+    four_bit = run.summary.get("method") == "qlora"
+    return Model(name, path, digest, run.path, digest_of_adapter(run.path), run, four_bit)
 
 
 def _run(workspace: Workspace, reference: Reference) -> Artefact | None:

@@ -19,9 +19,13 @@ def shape_of(workspace: Workspace, text: str, progress: Progress) -> tuple[Shape
     reference = parse_reference(text)
     if reference.entry:
         return reference.entry.shape, reference.entry.parameters
-    model = resolve_model(workspace, text, progress)
-    config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
-    return _shape(config, text), _count_parameters(model.path)
+    return shape_in(resolve_model(workspace, text, progress).path)
+
+
+def shape_in(folder: Path) -> tuple[Shape, int]:
+    """Shape and number of parameters of the model in a folder."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return _shape(config, str(folder)), _count_parameters(folder)
 
 
 def _shape(config: dict[str, Any], text: str) -> Shape:

@@ -18,9 +18,7 @@ from carrara.models.reference import Reference
 from carrara.progress import Progress
 from carrara.workspace import Artefact, Draft, Workspace, digest_of_file, digest_of_value, free_space
 
-MODEL_FILES = (
-    "config.json",
-    "generation_config.json",
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -30,6 +28,7 @@ MODEL_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
+MODEL_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
 _TOKENIZERS = ("tokenizer.json", "vocab.json")  # a tokenizer.model alone needs libraries that are not taken
 FORMAT = 1  # raised when the same source would give another model
 
@@ -195,7 +194,7 @@ def check_folder(folder: Path) -> None:
     _check_shards(folder)
     for path in weights:
         check_safetensors(path)
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
+    if not holds_tokenizer(folder):
         raise Refusal(f"{folder} holds no tokenizer ({', '.join(_TOKENIZERS)}); add the model's tokenizer files.")
 
 
@@ -239,10 +238,16 @@ def _strip_code(folder: Path) -> None:
 
 
 def digest_of_adapter(folder: Path) -> str:
-    """The digest of an adapter's weights and configuration."""
+    """The digest of an adapter's weights and configuration, and of the tokenizer that comes with it, if one does."""
     names = ("adapter_config.json", "adapter_model.safetensors")
     for name in names:
         if not (folder / name).is_file():
             raise Refusal(f"{folder} holds no {name}; give a PEFT adapter folder saved as safetensors.")
     check_safetensors(folder / names[1])
-    return digest_of_value({name: digest_of_file(folder / name) for name in names})
+    tokenizer = [name for name in TOKENIZER_FILES if (folder / name).is_file()] if holds_tokenizer(folder) else []
+    return digest_of_value({name: digest_of_file(folder / name) for name in (*names, *tokenizer)})
+
+
+def holds_tokenizer(folder: Path) -> bool:
+    """Whether a folder has a tokenizer of its own."""
+    return any((folder / name).is_file() for name in _TOKENIZERS)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from carrara.models.forward import opening, project, read_on
 from carrara.models.load import Loaded
 from carrara.serve.engine import ChatRequest, FinishReason, Piece
 from carrara.serve.writer import Detokenizer, StopFilter
@@ -60,17 +61,19 @@ class _Step:
     """Runs tokens through the network after those before; gives the logits behind the last one, in float32."""
 
     def __init__(self, loaded: Loaded) -> None:
+        import torch
+
         self._loaded = loaded
-        self._cache: Any = None
+        with torch.inference_mode():
+            self._cache = opening(loaded.network, rows=1)
 
     def __call__(self, tokens: Sequence[int]) -> torch.Tensor:
         import torch
 
         with torch.inference_mode():
             ids = torch.tensor([list(tokens)], device=self._loaded.device)
-            output = self._loaded.network(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        self._cache = output.past_key_values
-        return output.logits[0, -1].float()
+            hidden = read_on(self._loaded.network, ids, self._cache)
+            return project(self._loaded.network, hidden[0, -1])
 
 
 def _chooser(request: ChatRequest, device: torch.device) -> Callable[[torch.Tensor], int]:

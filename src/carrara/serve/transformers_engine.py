@@ -12,7 +12,7 @@ from carrara.data.example import Example, Message
 from carrara.data.render.example import render_example, render_prompt
 from carrara.errors import Refusal
 from carrara.models import Model
-from carrara.models.load import Loaded, load_model
+from carrara.models.load import Loaded, load_model, settle
 from carrara.serve.engine import ChatRequest, ContextExceeded, Piece, UnknownModel
 from carrara.serve.generation import generate
 from carrara.serve.line import Line
@@ -118,9 +118,8 @@ def load_engine(models: Mapping[str, Model], dtype: str = "auto") -> Transformer
 
 def _network_key(model: Model) -> str:
     """Models with the same key may share a network."""
-    if model.adapter and not _can_share(model.adapter):
-        return f"{model.digest}+{model.adapter_digest}"
-    return model.digest
+    base = f"{model.digest} in 4 bits" if model.four_bit else model.digest
+    return f"{base}+{model.adapter_digest}" if model.adapter and not _can_share(model.adapter) else base
 
 
 def _can_share(adapter: Path) -> bool:
@@ -159,9 +158,7 @@ def _add_adapter(loaded: Loaded, model: Model) -> str:
         reason = " ".join(str(error).split())[:300]
         raise Refusal(f"the adapter {model.adapter} does not fit {model.path}: {reason}") from error
     loaded.network.eval()
-    for parameter in loaded.network.parameters():
-        parameter.data = parameter.data.to(loaded.dtype)
-        parameter.requires_grad_(False)
+    settle(loaded.network, loaded.dtype)
     return name
 
 

@@ -1,27 +1,29 @@
-"""What a run used: tokens, seconds, memory, energy and money, each saying whether it was measured."""
+"""What a run used: tokens, seconds, memory, energy and money, each saying whether it was measured, beside its plan."""
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from carrara.models.estimate import WATTS_PER_CORE
+from carrara.models.energy import read_energy, watts_at_work
+from carrara.models.interval import Interval
+from carrara.models.machine import inspect_machine
+from carrara.models.plan import Plan
 from carrara.recipe import CostRecipe
-
-_RAPL = Path("/sys/class/powercap")
 
 EnergyKind = Literal["measured", "estimated", "from your watts"]
 
 
 @dataclass(frozen=True)
 class Ledger:
-    """`seconds` are spent in steps; energy in watt-hours covers all of training, and `energy_kind` says its source."""
+    """`seconds` are spent in steps, `validation_seconds` in held-out losses.
+
+    Energy in watt-hours covers all of training, and `energy_kind` says its source.
+    """
 
     tokens: int
     supervised_tokens: int
@@ -29,6 +31,7 @@ class Ledger:
     peak_memory_mb: float
     energy_wh: float
     energy_kind: EnergyKind
+    validation_seconds: float = 0.0
 
     @property
     def tokens_per_second(self) -> float:
@@ -36,7 +39,7 @@ class Ledger:
 
     def money(self, cost: CostRecipe) -> float:
         """In the recipe's currency: hours of the machine plus its energy."""
-        return self.seconds / 3600 * cost.per_hour + self.energy_wh / 1000 * cost.per_kwh
+        return (self.seconds + self.validation_seconds) / 3600 * cost.per_hour + self.energy_wh / 1000 * cost.per_kwh
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,21 +50,54 @@ def ledger_from_json(value: Mapping[str, Any]) -> Ledger:
     return Ledger(**value)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """One thing that was planned, and what it was; `error` is the share by which the plan was wrong."""
+
+    name: str
+    planned: Interval
+    was: float
+
+    @property
+    def error(self) -> float:
+        return self.planned.likely / self.was - 1 if self.was else 0.0
+
+    @property
+    def within(self) -> bool:
+        return self.planned.holds(self.was)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "error": self.error, "within": self.within}
+
+
+def compare_with_plan(ledger: Ledger, plan: Plan, cost: CostRecipe) -> tuple[Outcome, ...]:
+    """Planned and actual memory in bytes, seconds of steps and validations, energy in watt-hours and money."""
+    return (
+        Outcome("memory", plan.memory, ledger.peak_memory_mb * 1e6),
+        Outcome("seconds", plan.seconds, ledger.seconds + ledger.validation_seconds),
+        Outcome("energy_wh", plan.energy_wh, ledger.energy_wh),
+        Outcome("money", plan.money, ledger.money(cost)),
+    )
+
+
 def peak_memory_mb() -> float:
-    """The most memory this process ever held, in MB: resident, or allocated on the accelerator if that is more."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1 / 1024) / 1e6
+    """The most memory this process ever held, in MB: allocated on the accelerator if there is one, else resident."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
-        peak = max(peak, torch.cuda.max_memory_allocated() / 1e6)
-    return peak
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1 / 1024) / 1e6
 
 
 class EnergyMeter:
-    """Energy between two looks: by the processor's counters where the system shows them, else power times time."""
+    """Energy between two looks: by the processor's counters where the system shows them, else power times time.
+
+    Counters of the processor say nothing of an accelerator, so beside one the power is assumed.
+    """
 
     def __init__(self, cost: CostRecipe) -> None:
-        self._watts = cost.watts or WATTS_PER_CORE * (os.cpu_count() or 1)
-        self._counter = _read_counter()
+        machine = inspect_machine()
+        self._watts = watts_at_work(machine, cost)[0].likely
+        self._counter = None if machine.accelerator else read_energy()
         self._time = time.monotonic()
         self.kind: EnergyKind = (
             "measured" if self._counter is not None else "from your watts" if cost.watts else "estimated"
@@ -70,16 +106,7 @@ class EnergyMeter:
     def take(self) -> float:
         """Watt-hours since the last look."""
         before, began = self._counter, self._time
-        self._counter, self._time = _read_counter(), time.monotonic()
+        self._counter, self._time = read_energy() if before is not None else None, time.monotonic()
         if before is not None and self._counter is not None and self._counter >= before:
             return self._counter - before
         return self._watts * (self._time - began) / 3600
-
-
-def _read_counter() -> float | None:
-    """Watt-hours on the processor packages' own counters, or None where the system hides or lacks them."""
-    try:
-        counters = [path / "energy_uj" for path in _RAPL.glob("intel-rapl:*") if path.name.count(":") == 1]
-        return sum(int(path.read_text()) for path in counters) / 3.6e9 if counters else None
-    except (OSError, ValueError):
-        return None

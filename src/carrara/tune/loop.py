@@ -6,199 +6,175 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carrara.data.render.batches import batches_from, collate, count_steps, micro_batches
+from carrara.data.render.batches import batches_from, collate, count_steps, passes
 from carrara.data.render.example import Rendered
 from carrara.errors import Refusal
 from carrara.progress import Progress
-from carrara.recipe import TuneRecipe
-from carrara.tune.checkpoint import Checkpoint, load_newest, save_checkpoint
+from carrara.tune.blame import is_out_of_memory, stopped
 from carrara.tune.distributed import World
-from carrara.tune.ledger import EnergyMeter
 from carrara.tune.objective import summed_loss
-from carrara.tune.optimizer import Optimizer, learning_rate_at
+from carrara.tune.state import Place, Saver, keep_best, last_good, random_state, restore_random_state, resume
+from carrara.tune.step import take_step
+from carrara.tune.training import Training
 
 if TYPE_CHECKING:
     import torch
 
-
-@dataclass
-class History:
-    """What has happened so far; it travels in each checkpoint."""
-
-    curve: list[dict[str, float]] = field(default_factory=list)
-    tokens: int = 0
-    supervised_tokens: int = 0
-    seconds: float = 0.0
-    energy_wh: float = 0.0
+_ALONE = World(0, 1)
+_ONE_PRESS = 1.0  # seconds: torchrun hands on the Ctrl-C that a terminal has sent to all
 
 
-@dataclass(frozen=True)
-class Training:
-    """All that the loop needs; `rows` and `validation` are the same in every process."""
+def train(training: Training, progress: Progress) -> Place:
+    """Run all steps, from the newest whole checkpoint if there is one; returns where it ended.
 
-    network: Any
-    optimizer: Optimizer
-    rows: Sequence[Rendered]
-    validation: Sequence[Rendered]
-    recipe: TuneRecipe
-    device: torch.device
-    world: World
-    checkpoints: Path
-    meter: EnergyMeter
-
-    @property
-    def steps(self) -> int:
-        return count_steps(len(self.rows), self.recipe.batch_size, self.recipe.epochs)
-
-
-def train(training: Training, progress: Progress) -> History:
-    """Run all steps, from the newest whole checkpoint if there is one.
-
-    Raises Refusal when loss or gradient is no number, KeyboardInterrupt after Ctrl-C (the step is finished and saved).
+    Raises GateFailed when the run diverges, Refusal when memory or disk do not suffice, and KeyboardInterrupt after
+    Ctrl-C (the step is finished and saved). What was saved before stays whole each time.
     """
-    first, history = _resume(training, progress)
-    lengths = [len(row.ids) for row in training.rows]
-    batches = batches_from(lengths, training.recipe.batch_size, training.recipe.seed, first)
-    training.network.train()
-    saved = time.monotonic()
-    with _interruptible() as interrupted, progress.track("training", training.steps, "step", done=first) as advance:
-        for step in range(first, training.steps):
-            started = time.monotonic()
-            _one_step(training, history, step, next(batches), lengths)
-            history.seconds += time.monotonic() - started
-            _validate_if_due(training, history, step)
-            advance(1, _detail(history))
-            stop = training.world.any(interrupted())
-            is_last = step + 1 == training.steps
-            due = time.monotonic() - saved >= training.recipe.checkpoint_minutes * 60
-            if is_last or due or stop:
-                history.energy_wh += training.meter.take()
-            if training.world.leads and not is_last and (due or stop):
-                _save(training, history, step + 1)
-                saved = time.monotonic()
-            if stop and not is_last:
-                raise KeyboardInterrupt
-    return history
-
-
-def _one_step(training: Training, history: History, step: int, batch: list[int], lengths: list[int]) -> None:
-    """One optimizer step: the loss is the mean over all supervised tokens of the batch, however it is cut up."""
-    recipe, world = training.recipe, training.world
-    supervised = sum(training.rows[row].supervised_count for row in batch)
-    loss = 0.0
-    for part in micro_batches(batch[world.rank :: world.size], lengths, recipe.micro_batch_tokens):
-        summed = summed_loss(training.network, collate([training.rows[row] for row in part], training.device))
-        (summed / supervised).backward()
-        training.optimizer.collect_gradients()
-        loss += summed.item()
-    loss = _agree(training, loss) / supervised
-    _require_finite("loss", loss, training, batch, step)
-    rate = learning_rate_at(step, training.steps, recipe)
-    norm = training.optimizer.clip()
-    _require_finite("norm of the gradient", norm, training, batch, step)
-    training.optimizer.step(rate)
-    history.tokens += sum(lengths[row] for row in batch)
-    history.supervised_tokens += supervised
-    history.curve.append({"step": step + 1, "loss": loss, "learning_rate": rate, "gradient_norm": norm})
-
-
-def _require_finite(name: str, value: float, training: Training, batch: list[int], step: int) -> None:
-    """Stop before a number that is none reaches the weights, naming the rows."""
-    if not math.isfinite(value):
-        rows = ", ".join(str(training.rows[row].row) for row in batch)
+    place = resume(training, progress)
+    training.curves.resume(place.step)
+    try:
+        _run(training, place, progress)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
         raise Refusal(
-            f"the {name} of step {step + 1} is {value}; training stopped (rows {rows}). "
-            "Lower tune.learning_rate or look at these rows."
-        )
+            f"there is not enough memory for step {place.step + 1}; lower tune.micro_batch_tokens (it is "
+            f"{training.pass_tokens}) or set tune.checkpoint_activations: true, which do not change the result, and "
+            f"run the same command again ({last_good(training)})."
+        ) from error
+    finally:
+        training.curves.close()
+    return place
 
 
-def _agree(training: Training, loss: float) -> float:
-    """Sum gradients and loss over all processes; a process without rows in this batch adds zeros."""
-    import torch
+def _run(training: Training, place: Place, progress: Progress) -> None:
+    recipe, steps, saver = training.recipe, training.steps, Saver(training)
+    batches = batches_from(training.lengths, recipe.batch_size, recipe.seed, place.step)
+    training.network.train()
+    with _interruptible() as interrupted, progress.track("training", steps, "step", done=place.step) as advance:
+        while place.step < steps and not _has_stopped_early(training, place):
+            batch, chance = next(batches), random_state(training.device)
+            point = take_step(training, place, batch, lambda: saver.save_if_due(place))
+            reason = _what_is_wrong(training, place, point)
+            if reason and point["step"] != place.step:  # not taken: the state before it is a good one
+                _go_back(training, place, chance)
+                if place.step:
+                    saver.save_good(place)
+            reason = reason or _validate_if_due(training, place, point)
+            if reason:
+                raise stopped(training, int(point["step"]), batch, reason)
+            training.curves.write(point)
+            advance(1, training.curves.describe())
+            stop = training.world.any(interrupted()) and place.step < steps
+            _save(saver, place, stop, place.step == steps, progress)
+            if stop:
+                progress.say(f"step {place.step} of {steps} is finished and saved")
+                raise KeyboardInterrupt
+    place.history.energy_wh += training.meter.take()
 
-    if training.world.size == 1:
-        return loss
-    for master in training.optimizer.masters.values():
-        if master.grad is None:
-            master.grad = torch.zeros_like(master)
-    total = torch.tensor([loss], dtype=torch.float64)
-    training.world.sum([*training.optimizer.gradients(), total])
-    return float(total.item())
+
+def _go_back(training: Training, place: Place, chance: Mapping[str, torch.Tensor]) -> None:
+    """Forget what was collected for the step behind `place`, as if it had not begun."""
+    training.optimizer.forget_gradients()
+    restore_random_state(chance, training.device)
+    place.half = None
 
 
-def mean_loss(network: Any, rows: Sequence[Rendered], tokens: int, device: torch.device) -> float:
-    """The mean negative log-likelihood in nats per supervised token, without learning."""
+def _save(saver: Saver, place: Place, stop: bool, is_last: bool, progress: Progress) -> None:
+    """Save after a step if it is due; a full disk at the very end must not keep the result from being written."""
+    try:
+        if stop or is_last:
+            saver.save(place)
+        else:
+            saver.save_if_due(place)
+    except Refusal as refusal:
+        if not is_last:
+            raise
+        progress.say(str(refusal))
+
+
+def _what_is_wrong(training: Training, place: Place, point: dict[str, float]) -> str:
+    """Why the run cannot go on after a step, empty if it can."""
+    for key, name in (("loss", "loss"), ("gradient_norm", "norm of the gradient")):
+        if not math.isfinite(point[key]):
+            return f"the {name} is {point[key]}"
+    return place.history.watch.see(point["loss"], training.steps, training.network.config.vocab_size)
+
+
+def _validate_if_due(training: Training, place: Place, point: dict[str, float]) -> str:
+    """Measure the held-out loss where it is wanted; returns why the run cannot go on, empty if it can."""
+    recipe, history, step = training.recipe, place.history, place.step
+    every = recipe.validate_every or count_steps(len(training.rows), recipe.batch_size, 1)
+    if not training.validation or (step % every and step < training.steps):
+        return ""
+    started = time.monotonic()
+    loss = mean_loss(
+        training.network, training.validation, training.pass_tokens, training.device, training.packed, training.world
+    )
+    history.validation_seconds += time.monotonic() - started
+    if reason := history.watch.see_held_out(loss, training.network.config.vocab_size):
+        return reason
+    point["validation_loss"] = history.validation_loss = loss
+    history.stale += 1
+    if history.best_loss is None or loss < history.best_loss:
+        history.best_loss, history.best_step, history.stale = loss, step, 0
+        if recipe.keep == "best":
+            keep_best(training, place)
+    return ""
+
+
+def _has_stopped_early(training: Training, place: Place) -> bool:
+    patience = training.recipe.patience
+    return patience is not None and place.history.stale >= patience
+
+
+def mean_loss(
+    network: Any,
+    rows: Sequence[Rendered],
+    tokens: int,
+    device: torch.device,
+    packed: bool = False,
+    world: World = _ALONE,
+) -> float:
+    """The mean negative log-likelihood in nats per supervised token, without learning; each process does its share."""
     import torch
 
     lengths = [len(row.ids) for row in rows]
     order = sorted(range(len(rows)), key=lambda row: lengths[row])
+    parts = world.share(order, lambda share: passes(share, lengths, tokens, packed))
     network.eval()
     with torch.inference_mode():
-        parts = micro_batches(order, lengths, tokens)
-        total = sum(summed_loss(network, collate([rows[row] for row in part], device)).item() for part in parts)
+        total = sum(
+            summed_loss(network, collate([rows[row] for row in part or order[:1]], device, packed)).item()
+            * bool(part)  # an empty one keeps step with the other processes
+            for part in parts
+        )
     network.train()
-    return total / sum(row.supervised_count for row in rows)
-
-
-def _validate_if_due(training: Training, history: History, step: int) -> None:
-    """Measure the validation loss at the end of each epoch and of the run."""
-    per_epoch = count_steps(len(training.rows), training.recipe.batch_size, 1)
-    if not training.validation or not ((step + 1) % per_epoch == 0 or step + 1 == training.steps):
-        return
-    loss = mean_loss(training.network, training.validation, training.recipe.micro_batch_tokens, training.device)
-    history.curve[-1]["validation_loss"] = loss
-
-
-def _detail(history: History) -> str:
-    rate = history.tokens / history.seconds if history.seconds else 0.0
-    return f"loss {history.curve[-1]['loss']:.3f} · {rate:,.0f} tokens/s"
-
-
-def _save(training: Training, history: History, step: int) -> None:
-    import torch
-
-    tensors = {**training.optimizer.tensors(), "random/cpu": torch.get_rng_state()}
-    if training.device.type == "cuda":
-        tensors["random/cuda"] = torch.cuda.get_rng_state(training.device)
-    save_checkpoint(training.checkpoints, Checkpoint(step, tensors, vars(history)))
-
-
-def _resume(training: Training, progress: Progress) -> tuple[int, History]:
-    import torch
-
-    checkpoint = load_newest(training.checkpoints)
-    if checkpoint is None:
-        return 0, History()
-    progress.say(f"going on after step {checkpoint.step} of {training.steps}")
-    training.optimizer.restore(checkpoint.tensors)
-    torch.set_rng_state(checkpoint.tensors["random/cpu"])
-    if "random/cuda" in checkpoint.tensors:
-        torch.cuda.set_rng_state(checkpoint.tensors["random/cuda"], training.device)
-    return checkpoint.step, History(**checkpoint.state)
+    summed = torch.tensor([total], dtype=torch.float64)
+    world.sum([summed])
+    return float(summed.item()) / sum(row.supervised_count for row in rows)
 
 
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
     """Turn the first Ctrl-C into a flag, so that the step can end and be saved; a second one is immediate."""
-    pressed = threading.Event()
+    pressed: list[float] = []
     if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
+        yield lambda: bool(pressed)
         return
 
     def on_interrupt(signum: int, frame: object) -> None:
         del signum, frame
-        if pressed.is_set():
+        pressed.append(time.monotonic())
+        if pressed[-1] - pressed[0] > _ONE_PRESS:
             raise KeyboardInterrupt
-        pressed.set()
 
     before = signal.signal(signal.SIGINT, on_interrupt)
     try:
-        yield pressed.is_set
+        yield lambda: bool(pressed)
     finally:
         signal.signal(signal.SIGINT, before)

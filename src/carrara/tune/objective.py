@@ -2,36 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from carrara.data.render.batches import Tensors
-from carrara.models.forward import decoder_of, project
+from carrara.models.forward import hidden_states, project
+from carrara.tune.sharded import gathered
 
 if TYPE_CHECKING:
     import torch
 
-_CHUNK = 1024  # supervised positions whose logits exist at once
+_LOGITS = {"cpu": 64 << 20, "cuda": 512 << 20}  # bytes of float32 logits at once; a GPU needs many rows to be busy
+
+
+def chunk_size(vocabulary: int, device: str) -> int:
+    """The positions whose logits exist at once; their gradient and a copy or two stand beside them."""
+    return max(16, _LOGITS.get(device, _LOGITS["cuda"]) // (4 * vocabulary))
 
 
 def summed_loss(network: Any, tensors: Tensors) -> torch.Tensor:
-    """Summed negative log-likelihood in nats of the supervised tokens, a float32 scalar with a gradient.
+    """Summed negative log-likelihood in nats of the supervised tokens, a float32 scalar."""
+    return gathered(network, _summed_loss, tensors)
 
-    The head, a fifth of a small model's arithmetic, runs on supervised positions only.
-    """
+
+def _summed_loss(network: Any, tensors: Tensors) -> torch.Tensor:
     import torch
-    from torch.utils.checkpoint import checkpoint
 
-    hidden = decoder_of(network)(input_ids=tensors.ids, use_cache=False).last_hidden_state
-    learned = hidden.flatten(0, 1).index_select(0, tensors.positions)
-    if learned.shape[0] <= _CHUNK:
-        return _chunk_loss(network, learned, tensors.targets)
+    learned = _states(network, tensors)
     total = torch.zeros((), device=learned.device)
-    for rows, targets in zip(learned.split(_CHUNK), tensors.targets.split(_CHUNK), strict=True):
-        total = total + checkpoint(_chunk_loss, network, rows, targets, use_reentrant=False)
+    for states, targets in _chunks(network, learned, tensors.targets):
+        total = total + _loss(network, states, targets)
     return total
 
 
-def _chunk_loss(network: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def learn(network: Any, tensors: Tensors, scale: float) -> torch.Tensor:
+    """Add the gradient of `scale` times the summed loss to the parameters; returns that loss, unscaled.
+
+    The head goes forward and back chunk by chunk, so neither its logits nor their gradient ever exist whole and
+    nothing is computed twice; then the gradient of the last hidden states goes through the rest of the network.
+    """
+    return gathered(network, _learn, tensors, scale)
+
+
+def _learn(network: Any, tensors: Tensors, scale: float) -> torch.Tensor:
+    import torch
+
+    learned = _states(network, tensors)
+    cut = learned.detach().requires_grad_()
+    total = torch.zeros((), device=cut.device)
+    for states, targets in _chunks(network, cut, tensors.targets):
+        loss = _loss(network, states, targets)
+        (loss * scale).backward()
+        total += loss.detach()
+    learned.backward(cut.grad)
+    return total
+
+
+def _states(network: Any, tensors: Tensors) -> torch.Tensor:
+    """The last hidden states `(n, width)` that predict a supervised token: the head works on no others."""
+    hidden = hidden_states(network, tensors.ids, positions=tensors.places)
+    return hidden.flatten(0, 1).index_select(0, tensors.positions)
+
+
+def _chunks(network: Any, states: torch.Tensor, targets: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    size = chunk_size(network.config.vocab_size, states.device.type)
+    return zip(states.split(size), targets.split(size), strict=True)
+
+
+def _loss(network: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     import torch
 
     return torch.nn.functional.cross_entropy(project(network, hidden), targets, reduction="sum")

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from carrara.recipe import Recipe
+from carrara.tune.account import ancestors, outcomes, plan_rows
 from carrara.tune.run import Run
 from carrara.workspace import Workspace
 
@@ -16,16 +17,20 @@ def run_details(workspace: Workspace, run: Run) -> dict[str, dict[str, Any]]:
     ledger, summary = run.ledger, run.artefact.summary
     data = workspace.get(run.artefact.inputs["dataset"]).summary
     rows = data["rows"]
+    planned = plan_rows(outcomes(run, recipe.cost))
     return {
         "What it took": {
             "Tokens trained on": f"{ledger.tokens:,}, of which {ledger.supervised_tokens:,} were learned",
-            "Time": f"{ledger.seconds:.0f} s ({ledger.tokens_per_second:,.0f} tokens/s)",
+            "Time": f"{ledger.seconds:.0f} s ({ledger.tokens_per_second:,.0f} tokens/s), and "
+            f"{ledger.validation_seconds:.0f} s for held-out losses",
             "Peak memory": f"{ledger.peak_memory_mb:,.0f} MB",
             "Energy": f"{ledger.energy_wh:.2f} Wh ({ledger.energy_kind})",
             "Cost": f"{ledger.money(recipe.cost):.4f} {recipe.cost.currency} "
             f"(at {recipe.cost.per_hour} per hour and {recipe.cost.per_kwh} per kWh)",
             "Parameters trained": f"{summary['trainable']:,}",
         },
+        **({"Plan, and what it was": planned} if planned else {}),
+        "Lineage": {each.reference: each.name for each in [run.artefact, *ancestors(workspace, run)]},
         "Data": {
             "Source": data["source"],
             "Rows": f"{rows['read']} read, {rows['kept']} kept, {rows['quarantined']} in quarantine",

@@ -16,28 +16,45 @@ Points = list[tuple[float, float]]
 Scale = Callable[[float], float]
 
 _MOST_POINTS = 400  # in a curve; a screen shows no more
+_MEASURED = {
+    "learning_rate": "Learning rate",
+    "gradient_norm": "Norm of the gradient before clipping",
+    "tokens_per_second": "Tokens a second",
+    "memory_mb": "Memory in MB",
+}
+_LEGEND = {
+    "training": '<path class="training" d="M52 14H80"/><text x="86" y="18">training</text>',
+    "validation": '<path class="validation" d="M160 14H188"/><text x="194" y="18">validation (dashed)</text>',
+}
 
 
-def loss_curve(curve: Sequence[Mapping[str, Any]]) -> Markup:
-    """Training and validation loss (nats per token) over steps; empty without a finite point."""
-    training, validation = _points(curve, "loss"), _points(curve, "validation_loss")
-    if not training and not validation:
+def curves(curve: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
+    """What was measured in training, over steps: captions and pictures, the losses (nats per token) first."""
+    losses = {"training": _points(curve, "loss"), "validation": _points(curve, "validation_loss")}
+    found = [("Loss in nats per token", _curves("Loss", losses, "{:.3f}"))]
+    for key, caption in _MEASURED.items():
+        found.append((caption, _curves(caption, {"training": _points(curve, key)}, "{:.4g}")))
+    return [(caption, picture) for caption, picture in found if picture]
+
+
+def _curves(title: str, series: Mapping[str, Points], number: str) -> Markup:
+    """Lines in one frame, each of the class that is its name; empty without a finite point."""
+    series = {name: points for name, points in series.items() if points}
+    every = [point for points in series.values() for point in points]
+    if not every:
         return Markup("")
-    steps, losses = zip(*(training + validation), strict=True)
-    low, high = _padded(min(losses), max(losses))
+    steps, values = zip(*every, strict=True)
+    low, high = _padded(min(values), max(values))
     first, last = min(steps), max(max(steps), min(steps) + 1)
     x, y = _scale(first, last, 52, 390), _scale(low, high, 196, 30)
     parts = [_rules(low, high, y), _step_labels(first, last, x)]
-    if training:
-        parts.append(_line(_thinned(training), x, y, "training"))
-        parts.append(Markup('<path class="training" d="M52 14H80"/><text x="86" y="18">training</text>'))
-    if validation:
-        parts.append(_line(validation, x, y, "validation"))
-        parts += [_dot(x(step), y(loss), 3.5, "validation-dot") for step, loss in _thinned(validation)]
-        parts.append(
-            Markup('<path class="validation" d="M160 14H188"/><text x="194" y="18">validation (dashed)</text>')
-        )
-    return _svg(400, 240, _curve_label(training, validation), Markup("").join(parts))
+    parts += [_line(_thinned(points), x, y, name) for name, points in series.items()]
+    parts += [_dot(x(step), y(value), 3.5, "validation-dot") for step, value in _thinned(series.get("validation", []))]
+    ends = [f"from {number.format(points[0][1])} to {number.format(points[-1][1])}" for points in series.values()]
+    if "validation" in series:
+        parts += [Markup(_LEGEND[name]) for name in series]
+        ends = [f"{name} {end}" for name, end in zip(series, ends, strict=True)]
+    return _svg(400, 240, f"{title} over {last:,.0f} steps: {', '.join(ends)}", Markup("").join(parts))
 
 
 def before_after(row: TaskVerdict, margin: float, reach: tuple[float, float]) -> Markup:
@@ -79,8 +96,8 @@ def _limit(row: TaskVerdict, margin: float) -> float:
 
 
 def _points(curve: Sequence[Mapping[str, Any]], key: str) -> Points:
-    pairs = ((float(entry["step"]), entry.get(key)) for entry in curve)
-    return [(step, float(loss)) for step, loss in pairs if loss is not None and math.isfinite(loss)]
+    pairs = ((float(point["step"]), point.get(key)) for point in curve)
+    return [(step, float(value)) for step, value in pairs if value is not None and math.isfinite(value)]
 
 
 def _thinned(points: Points) -> Points:
@@ -89,16 +106,16 @@ def _thinned(points: Points) -> Points:
         return points
     width = math.ceil(2 * len(points) / _MOST_POINTS)
     stretches = (points[start : start + width] for start in range(0, len(points), width))
-    ends = ({min(part, key=_loss), max(part, key=_loss)} for part in stretches)
+    ends = ({min(part, key=_height), max(part, key=_height)} for part in stretches)
     return sorted(point for pair in ends for point in pair)
 
 
-def _loss(point: tuple[float, float]) -> float:
+def _height(point: tuple[float, float]) -> float:
     return point[1]
 
 
 def _padded(low: float, high: float) -> tuple[float, float]:
-    air = 0.06 * (high - low) or 0.1
+    air = 0.06 * (high - low) or abs(high) or 0.1
     return low - air, high + air
 
 
@@ -115,11 +132,13 @@ def _ticks(low: float, high: float, most: int) -> list[float]:
 
 
 def _rules(low: float, high: float, y: Scale) -> Markup:
-    """Horizontal rules with the loss beside them."""
+    """Horizontal rules with their height beside them."""
     ticks = _ticks(low, high, 4)
     digits = max(0, -math.floor(math.log10(min((b - a for a, b in pairwise(ticks)), default=1.0)) + 1e-9))
     shape = '<path class="rule" d="M52 {0}H390"/><text class="right" x="46" y="{1}">{2}</text>'
-    return Markup("").join(_place(shape, y(tick), y(tick) + 4, f"{tick:.{digits}f}") for tick in ticks)
+    return Markup("").join(
+        _place(shape, y(tick), y(tick) + 4, f"{tick:,.{digits}f}" if digits < 6 else f"{tick:.1e}") for tick in ticks
+    )
 
 
 def _step_labels(first: float, last: float, x: Scale) -> Markup:
@@ -134,7 +153,7 @@ def _value_label(row: TaskVerdict, tick: float, x: float) -> Markup:
 
 
 def _line(points: Points, x: Scale, y: Scale, kind: str) -> Markup:
-    path = "L".join(f"{x(step):.1f} {y(loss):.1f}" for step, loss in points)
+    path = "L".join(f"{x(step):.1f} {y(value):.1f}" for step, value in points)
     return _place('<path class="{}" d="M{}"/>', kind, path)
 
 
@@ -145,12 +164,6 @@ def _dot(x: float, y: float, radius: float, kind: str) -> Markup:
 def _place(shape: str, *numbers: object) -> Markup:
     """A shape with its numbers filled in, rounded to a tenth; texts are escaped."""
     return Markup(shape).format(*(f"{item:.1f}" if isinstance(item, float) else item for item in numbers))
-
-
-def _curve_label(training: Points, validation: Points) -> str:
-    named = (("training", training), ("validation", validation))
-    parts = [f"{name} loss from {points[0][1]:.3f} to {points[-1][1]:.3f}" for name, points in named if points]
-    return f"Loss over {max(point[0] for point in training + validation):,.0f} steps: " + ", ".join(parts)
 
 
 def _svg(width: int, height: int, label: str, content: Markup) -> Markup:

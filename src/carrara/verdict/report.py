@@ -47,7 +47,7 @@ def write_report(
 ) -> None:
     """Write the report of a verdict to `path`, whole or not at all.
 
-    `base` and `tuned` are the scores compared, `curve` holds {step, loss, validation_loss?} in nats per token,
+    `base` and `tuned` are the scores compared, `curve` holds a run's points (tune/curves.py),
     `details` maps a section's title to its labels and values: recipe, receipts, costs.
     """
     templates = environment(Path(__file__).parent)
@@ -57,7 +57,7 @@ def write_report(
         headline=headline(verdict),
         models=[_model(verdict.base), _model(verdict.tuned)],
         cards=_cards(verdict),
-        curve=plots.loss_curve(curve),
+        curves=plots.curves(curve),
         changes=[_changes(row, base, tuned) for row in verdict.primaries()],
         details={title: {label: plain(item) for label, item in part.items()} for title, part in details.items()},
     )

@@ -148,6 +148,7 @@ def full() -> Dossier:
             "seconds": 1500,
             "low": 1200,
             "high": 2100,
+            "memory": 2.5e9,
             "energy_wh": 9.87,
             "money": 0.003,
             "currency": "EUR",

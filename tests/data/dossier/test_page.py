@@ -73,7 +73,7 @@ def test_the_sum_adds_up(tmp_path: Path) -> None:
         "two users in turn 1 pairs.jsonl , row 12",
         "1 row is too long for the model and loses the beginning of the context",
         "94 % of the positions computed hold tokens",
-        "time 25 min between 20 min – 35 min energy 9.87 Wh money under 0.01 EUR",
+        "time 25 min between 20 min – 35 min memory 2.5 GB energy 9.87 Wh money under 0.01 EUR",
         "in train: 4 of 9 tokens are learned <|user|> Hard? Yes, it is.",
         "carrara prepare pairs.jsonl --map prompt=question --seed 3 --against 'arc_challenge,x y'",
         "cd" * 32,

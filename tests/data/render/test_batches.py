@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from itertools import islice
 
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrara.data.render.batches import batches_from, count_steps, micro_batches, plan_epoch
+from carrara.data.render.batches import batches_from, collate, count_steps, micro_batches, pack, plan_epoch
+from carrara.data.render.example import Rendered
 
 LENGTHS = st.lists(st.integers(1, 300), min_size=1, max_size=120)
 
@@ -38,3 +40,29 @@ def test_rows_of_like_length_share_a_batch() -> None:
     batches = plan_epoch(lengths, 16, 0, 0)
     padded = sum(max(lengths[row] for row in batch) * len(batch) for batch in batches)
     assert padded / sum(lengths) < 1.1
+
+
+@given(LENGTHS, st.integers(1, 500))
+def test_windows_hold_every_row_once_and_stay_within_their_places(lengths: list[int], tokens: int) -> None:
+    windows = pack(range(len(lengths)), lengths, tokens)
+    assert sorted(row for window in windows for row in window) == list(range(len(lengths)))
+    assert all(len(window) == 1 or sum(lengths[row] for row in window) <= tokens for window in windows)
+    least = -(-sum(min(length, tokens) for length in lengths) // tokens)
+    assert len(windows) <= 11 / 9 * least + 4 + sum(length > tokens / 3 for length in lengths)
+
+
+def test_each_row_goes_into_the_fullest_window_that_holds_it() -> None:
+    assert pack([0, 1, 2, 3, 4], [6, 5, 4, 3, 2], 10) == [[0, 2], [1, 3, 4]]
+
+
+def test_rows_in_a_window_keep_their_places_and_targets() -> None:
+    rows = [Rendered((5, 6, 7), (False, True, True), 1, ""), Rendered((8, 9), (False, True), 2, "")]
+    tensors = collate(rows, torch.device("cpu"), packed=True)
+    assert tensors.ids.tolist() == [[5, 6, 7, 8, 9]]
+    assert tensors.places is not None
+    assert tensors.places.tolist() == [[0, 1, 2, 0, 1]]
+    assert (tensors.positions.tolist(), tensors.targets.tolist()) == ([0, 1, 3], [6, 7, 9])
+    padded = collate(rows, torch.device("cpu"))
+    assert padded.places is None
+    assert padded.ids.tolist() == [[5, 6, 7], [8, 9, 0]]
+    assert (padded.positions.tolist(), padded.targets.tolist()) == ([0, 1, 3], [6, 7, 9])

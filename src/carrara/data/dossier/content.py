@@ -244,6 +244,7 @@ class Estimate(TypedDict):
     seconds: float
     low: float
     high: float
+    memory: float  # bytes at the peak
     energy_wh: float
     money: float
     currency: str

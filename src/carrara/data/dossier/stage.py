@@ -14,13 +14,19 @@ from carrara.data.dossier import Dossier, write_dossier
 from carrara.data.json_texts import map_texts
 from carrara.data.prepare.chunks import Job, run_job
 from carrara.data.render.dataset import shown_rows, usable_length
-from carrara.data.render.tokens import TokenStatistics, file_ranges, statistics_from_json, tokens_for_dossier
+from carrara.data.render.plan import Lengths, plan_here
+from carrara.data.render.tokens import (
+    TokenStatistics,
+    file_ranges,
+    kept_lengths,
+    statistics_from_json,
+    tokens_for_dossier,
+)
 from carrara.models import Model
-from carrara.models.estimate import estimate_training, measure_rate
-from carrara.models.load import context_of, load_tokenizer
-from carrara.models.machine import choose_device, choose_dtype, inspect_machine
+from carrara.models.load import context_of, load_tokenizer, tokenizer_folder
+from carrara.models.plan import Plan
 from carrara.models.shape import shape_of
-from carrara.progress import Progress
+from carrara.progress import Progress, Silent
 from carrara.recipe import Recipe
 from carrara.workspace import Artefact, Draft, Workspace
 
@@ -47,7 +53,7 @@ def make_dossier(
         "format": FORMAT,
         "dataset": dataset.artefact.digest,
         "model": model.identity() if model else None,
-        "tune": recipe.tune.model_dump(),
+        "tune": recipe.tune.model_dump(mode="json"),
         "cost": recipe.cost.model_dump(),
         "unchecked": dict(wanted.unchecked),
         "shown": wanted.shown,
@@ -97,29 +103,53 @@ def _measured(
     context = context_of(model)
     longest = usable_length(wanted.recipe.tune.max_length, context)
     by_split = _count(dataset, model, longest, folder, progress)
-    tokens = tokens_for_dossier(by_split, model.name, context, longest, wanted.recipe.tune)
+    plan = _plan(workspace, model, by_split, longest, wanted)
+    settled = wanted.recipe.tune.model_copy(update={"micro_batch_tokens": plan.micro_batch_tokens if plan else 1})
+    tokens = tokens_for_dossier(by_split, model.name, context, longest, settled)
     if not wanted.show_values:
         tokens["set_aside"] = map_texts(tokens["set_aside"], display(False))
     return {
         "tokens": tokens,
-        "estimate": _estimate(workspace, model, by_split["train"].total, wanted.recipe, progress),
+        "estimate": plan and _estimate(plan),
         "shown": _shown(dataset, model, longest, wanted),
     }
 
 
-def _estimate(workspace: Workspace, model: Model, tokens: int, recipe: Recipe, progress: Progress) -> dict[str, Any]:
-    shape, parameters = shape_of(workspace, model.name, progress)
-    rate = measure_rate(choose_device(), choose_dtype(recipe.tune.dtype))
-    tune = recipe.tune
-    return estimate_training(
-        shape, parameters, tune.method, tokens, tune.epochs, inspect_machine(), rate, recipe.cost
-    ).to_json()
+def _plan(
+    workspace: Workspace, model: Model, by_split: Mapping[Split, TokenStatistics], longest: int, wanted: Wanted
+) -> Plan | None:
+    """The plan of training, None if there is no row to train on."""
+    train = by_split["train"]
+    lengths = sorted(kept_lengths(train.lengths, longest).elements())
+    if not lengths:
+        return None
+    rows = Lengths(lengths, sorted(kept_lengths(by_split["validation"].lengths, longest).elements()),
+                   train.supervised / train.total)  # fmt: skip
+    shape, parameters = shape_of(workspace, model.name, Silent())
+    return plan_here(shape, parameters, wanted.recipe.tune, rows, wanted.recipe.cost)
+
+
+def _estimate(plan: Plan) -> dict[str, Any]:
+    """The plan as the dossier shows it."""
+    return {
+        "method": plan.method,
+        "epochs": plan.epochs,
+        "tokens": plan.tokens,
+        "seconds": plan.seconds.likely,
+        "low": plan.seconds.low,
+        "high": plan.seconds.high,
+        "memory": plan.memory.likely,
+        "energy_wh": plan.energy_wh.likely,
+        "money": plan.money.likely,
+        "currency": plan.currency,
+        "basis": plan.basis,
+    }
 
 
 def _count(
     dataset: Dataset, model: Model, longest: int, folder: Path, progress: Progress
 ) -> dict[Split, TokenStatistics]:
-    settings = {"model": str(model.path), "mode": dataset.render, "max_length": longest}
+    settings = {"model": str(tokenizer_folder(model)), "mode": dataset.render, "max_length": longest}
     by_split: dict[Split, TokenStatistics] = {split: TokenStatistics() for split in SPLITS}
     ranges: list[tuple[Split, list[Any]]] = [
         (split, part) for split in SPLITS for part in file_ranges(dataset.artefact.path / f"{split}.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -50,6 +51,11 @@ def batches_from(lengths: Sequence[int], batch_size: int, seed: int, first_step:
         epoch, skip = epoch + 1, 0
 
 
+def passes(batch: Sequence[int], lengths: Sequence[int], tokens: int, packed: bool) -> list[list[int]]:
+    """Cut a batch into passes of at most `tokens` places: padded rows side by side, or packed into one window."""
+    return pack(batch, lengths, tokens) if packed else micro_batches(batch, lengths, tokens)
+
+
 def micro_batches(batch: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
     """Cut a batch so that rows times the longest row stays within `tokens`; one row always passes."""
     parts: list[list[int]] = []
@@ -64,26 +70,63 @@ def micro_batches(batch: Sequence[int], lengths: Sequence[int], tokens: int) -> 
     return parts
 
 
+def pack(batch: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Put rows into windows of `tokens` places, the longest first, each into the fullest that holds it.
+
+    Best-fit-decreasing (Johnson 1974); a row longer than `tokens` has a window to itself.
+    """
+    windows: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # places left and the window that has them, ascending
+    for row in sorted(batch, key=lambda row: -lengths[row]):
+        place = bisect_left(rooms, (lengths[row], -1))
+        room, window = rooms.pop(place) if place < len(rooms) else (tokens, len(windows))
+        if window == len(windows):
+            windows.append([])
+        windows[window].append(row)
+        insort(rooms, (room - lengths[row], window))
+    return windows
+
+
 @dataclass(frozen=True)
 class Tensors:
-    """Right-padded ids `(rows, longest)`; flat positions `(n,)` that predict, and their targets `(n,)`."""
+    """Right-padded ids `(windows, longest)`; flat positions `(n,)` that predict, and their targets `(n,)`.
+
+    `places`, of the shape of `ids`, counts from 0 in each row where rows share a window, and is None elsewhere.
+    """
 
     ids: torch.Tensor
     positions: torch.Tensor
     targets: torch.Tensor
+    places: torch.Tensor | None = None
 
 
-def collate(rows: Sequence[Rendered], device: torch.device) -> Tensors:
-    """Tensors of some rows. Padding needs no mask: attention is causal and padding stands last."""
+def collate(rows: Sequence[Rendered], device: torch.device, packed: bool = False) -> Tensors:
+    """Tensors of some rows, each a line of its own or all in one window.
+
+    Padding needs no mask: attention is causal and padding stands last. Rows that share a window are told apart by
+    their places, from which the network makes its mask.
+    """
     import torch
 
-    longest = max(len(row.ids) for row in rows)
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
+    windows = [rows] if packed else [[row] for row in rows]
+    longest = max(sum(len(row.ids) for row in window) for window in windows)
+    ids = torch.zeros(len(windows), longest, dtype=torch.long)
+    places = torch.zeros_like(ids)
     positions: list[int] = []
     targets: list[int] = []
-    for index, row in enumerate(rows):
-        ids[index, : len(row.ids)] = torch.tensor(row.ids)
-        learned = [place for place, is_learned in enumerate(row.supervised) if is_learned and place]
-        positions += [index * longest + place - 1 for place in learned]
-        targets += [row.ids[place] for place in learned]
-    return Tensors(ids.to(device), torch.tensor(positions, device=device), torch.tensor(targets, device=device))
+    for index, window in enumerate(windows):
+        start = 0
+        for row in window:
+            end = start + len(row.ids)
+            ids[index, start:end] = torch.tensor(row.ids)
+            places[index, start:end] = torch.arange(len(row.ids))
+            learned = [place for place, is_learned in enumerate(row.supervised) if is_learned and place]
+            positions += [index * longest + start + place - 1 for place in learned]
+            targets += [row.ids[place] for place in learned]
+            start = end
+    return Tensors(
+        ids.to(device),
+        torch.tensor(positions, device=device),
+        torch.tensor(targets, device=device),
+        places.to(device) if packed and len(rows) > 1 else None,
+    )

@@ -33,6 +33,12 @@ class Rendered:
     row: int
     id: str
     cut: int = 0
+    file: str = ""
+
+    @property
+    def where(self) -> str:
+        """The row, as a sentence names it."""
+        return f"{self.file}, row {self.row}" if self.file else f"row {self.row}"
 
     @property
     def supervised_count(self) -> int:
@@ -154,7 +160,7 @@ def _rendered(
             f"its answers do not fit into {max_length} tokens; shorten it, raise tune.max_length, or use a model "
             "with a longer context.",
         )
-    return Rendered(tuple(ids), tuple(mask), example.row, example.id, cut)
+    return Rendered(tuple(ids), tuple(mask), example.row, example.id, cut, example.file)
 
 
 def _mask_behind(mask: list[bool], cut: int) -> list[bool]:

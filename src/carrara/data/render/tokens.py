@@ -159,7 +159,7 @@ def tokens_for_dossier(
 ) -> dict[str, Any]:
     """The dossier's `tokens`, over all splits; padding and packing as the rows of the train split would have them."""
     everything = sum((by_split[split] for split in SPLITS if split in by_split), TokenStatistics())
-    train = _kept_lengths(by_split.get("train", TokenStatistics()).lengths, max_length)
+    train = kept_lengths(by_split.get("train", TokenStatistics()).lengths, max_length)
     useful, windows = packing_share(train, max_length)
     return {
         "model": model,
@@ -180,7 +180,7 @@ def tokens_for_dossier(
                 for reason, rows in sorted(everything.set_aside.items(), key=lambda item: -item[1].count)
             ],
         },
-        "padding": {"share_useful": padding_share(train, tune.batch_size, tune.micro_batch_tokens, tune.seed)},
+        "padding": {"share_useful": padding_share(train, tune.batch_size, int(tune.micro_batch_tokens), tune.seed)},
         "packing": {"window": max_length, "share_useful": useful, "windows": windows},
     }
 
@@ -234,7 +234,8 @@ def _put(free: Counter[int], rooms: list[int], room: int, number: int) -> None:
     free[room] += number
 
 
-def _kept_lengths(lengths: Counter[int], max_length: int) -> Counter[int]:
+def kept_lengths(lengths: Counter[int], max_length: int) -> Counter[int]:
+    """Rows by the tokens that a limit leaves them."""
     kept: Counter[int] = Counter()
     for length, count in lengths.items():
         kept[min(length, max_length)] += count

@@ -1,0 +1,149 @@
+"""Does a step learn what it should, of the rows it is given and of nothing else?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from carrara.data.render.batches import collate
+from carrara.data.render.example import Rendered
+from carrara.errors import GateFailed
+from carrara.tune.loop import mean_loss
+from carrara.tune.training import Training
+from carrara.tune.truth.finding import Finding
+from carrara.tune.truth.passes import Pass, plain_pass, step_pass, wake
+from carrara.tune.truth.subject import Subject
+
+_ROWS = 8
+_LONGEST = 20  # tokens of the longest; the others are shorter by two each
+_END = 2  # tokens of an answer's end that stay
+_ALL = 1 << 20  # places: more than the rows have
+
+
+def check_gradients(subject: Subject) -> Iterator[Finding]:
+    """A few of the user's rows, shortened to unequal lengths, go through the step in several ways."""
+    training = subject.training
+    rows = short_rows(training.rows)
+    if not rows:
+        return
+    wake(training)
+    try:
+        plain = plain_pass(training, rows)
+        if all(places is None for places in plain.gradient.values()):
+            yield Finding("trained", "nothing that should learn is connected to the loss; no step would change it.")
+            return
+        single = step_pass(training, rows, 1, packed=False)
+        yield from _compared(subject, plain, single, "loss", "one row at a time, a training step")
+        yield from _trained(training, single)
+        yield from _cut_otherwise(subject, rows, plain)
+        yield from _neighbours(subject, rows)
+    except GateFailed as failure:
+        yield Finding("loss", f"the very first step fails: {failure}")
+        return
+    yield from _positions(training, rows)
+    yield from _measured(subject, rows, plain)
+
+
+def short_rows(rows: Sequence[Rendered]) -> list[Rendered]:
+    """Up to eight rows of unequal lengths, cut out of those of the user."""
+    step = max(1, len(rows) // _ROWS)
+    chosen = sorted(rows[::step][:_ROWS], key=lambda row: len(row.ids))
+    return [_shortened(row, _LONGEST - 2 * place) for place, row in enumerate(reversed(chosen))]
+
+
+def _shortened(row: Rendered, length: int) -> Rendered:
+    """Where the first answer begins, and how it ends: a fault may well be about nothing but the end."""
+    mask = (*row.supervised, False)
+    first = mask.index(True)
+    end, half = mask.index(False, first), length // 2
+    begins = range(max(0, first - half), min(end, first + half - _END))
+    places = [*begins, *range(max(begins.stop, end - _END), end)]
+    ids, learned = ([sequence[place] for place in places] for sequence in (row.ids, row.supervised))
+    return replace(row, ids=tuple(ids), supervised=(False, *learned[1:]))
+
+
+def _compared(subject: Subject, plain: Pass, found: Pass, check: str, way: str) -> Iterator[Finding]:
+    if not found.agrees(plain, subject.dtype):
+        yield Finding(
+            check,
+            f"{way} gives a loss of {found.loss:.4f}, and the model's own logits give {plain.loss:.4f} on the same "
+            f"tokens; their gradients differ by {found.gap(plain):.1%}. This is a fault in training itself; report it.",
+        )
+
+
+def _cut_otherwise(subject: Subject, rows: Sequence[Rendered], plain: Pass) -> Iterator[Finding]:
+    two = 2 * max(len(row.ids) for row in rows)
+    ways = (
+        ("accumulation", _ALL, False, f"a step of all {len(rows)} rows at once"),
+        ("accumulation", two, False, "a step of two rows at a time"),
+        ("packing", _ALL, True, f"a step of all {len(rows)} rows in one window"),
+    )
+    for check, tokens, packed, way in ways:
+        yield from _compared(subject, plain, step_pass(subject.training, rows, tokens, packed), check, way)
+
+
+def _neighbours(subject: Subject, rows: Sequence[Rendered]) -> Iterator[Finding]:
+    """Other tokens in a row's neighbours, at the same places, must not move its loss at all.
+
+    The shapes are the same, so that not even rounding differs, and the smallest leak shows in any precision.
+    """
+    if len(rows) < 3:
+        return
+    probe = rows[-2]
+    beside = [replace(row, supervised=(False,) * len(row.ids)) for row in (rows[-3], rows[-1])]
+    others = [replace(row, ids=row.ids[::-1]) for row in beside]
+    one, other = (
+        step_pass(subject.training, [first, probe, last], _ALL, subject.training.packed)
+        for first, last in (beside, others)
+    )
+    if abs(one.loss - other.loss) > 1e-6 * abs(one.loss) or one.gap(other) > 1e-4:
+        yield Finding(
+            "neighbours",
+            f"the loss of row {probe.row} moves from {one.loss:.5f} to {other.loss:.5f} when the rows beside it in a "
+            "pass change, so rows read each other. This is a fault in training itself; report it.",
+        )
+
+
+def _positions(training: Training, rows: Sequence[Rendered]) -> Iterator[Finding]:
+    tensors = collate(rows, training.device, packed=True)
+    wanted = [place for row in rows for place in range(len(row.ids))]
+    if len(rows) > 1 and (tensors.places is None or tensors.places[0].tolist() != wanted):
+        yield Finding(
+            "positions",
+            "rows that share a window do not each count their positions from 0, so they would run on past the model's "
+            "context. This is a fault in training itself; report it.",
+        )
+
+
+def _trained(training: Training, found: Pass) -> Iterator[Finding]:
+    """A gradient on everything that the optimizer holds, and on nothing else."""
+    still = [name for name, places in found.gradient.items() if places is None or not bool(places.any())]
+    still = [name for name in still if "trainable_tokens" not in name]  # these need their tokens among the rows
+    if still:
+        yield Finding(
+            "trained",
+            f"{len(still)} of {len(found.gradient)} parameters that should learn get no gradient, so {still[0]}; they "
+            "are not connected to the loss.",
+        )
+    held = {id(parameter) for parameter in training.optimizer.parameters.values()}
+    stray = [
+        name for name, each in training.network.named_parameters() if each.grad is not None and id(each) not in held
+    ]
+    if stray:
+        yield Finding("trained", f"{len(stray)} parameters outside the optimizer get a gradient, so {stray[0]}.")
+
+
+def _measured(subject: Subject, rows: Sequence[Rendered], plain: Pass) -> Iterator[Finding]:
+    """Held-out loss is the model's own, the same each time, whatever mode training left the network in."""
+    training = subject.training
+    training.network.train()
+    found, again = (
+        mean_loss(training.network, rows, _ALL, training.device, training.packed, training.world) for _ in range(2)
+    )
+    training.network.eval()
+    if found != again or not Pass(found, plain.gradient).agrees(plain, subject.dtype):
+        yield Finding(
+            "dropout",
+            f"the held-out loss is measured as {found:.6f} and then as {again:.6f}, where the model's own logits give "
+            f"{plain.loss:.6f}; something is dropped out or left out. This is a fault in training itself; report it.",
+        )

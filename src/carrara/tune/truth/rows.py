@@ -1,0 +1,110 @@
+"""Is there something to learn? Rows lost on the way, cut, empty, alike, or answered by their own prompt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from carrara.data.example import Example
+from carrara.tune.truth.finding import Finding
+from carrara.tune.truth.subject import Pair, Subject
+
+_MANY = 0.1  # share of rows that is too many to lose without a word
+_MISSING = frozenset(
+    {"nan", "null", "none", "undefined", "n/a", "#n/a", "na", "<na>", "nil", "missing", "-", "--", "?", "...", "todo"}
+)
+_ENOUGH_TO_DIFFER = 8  # rows of which some should be answered in another way
+_LONG_ANSWER = 24  # characters; a shorter one may well stand in its prompt, such as a label among those to choose from
+
+
+def check_rows(subject: Subject) -> Iterator[Finding]:
+    """Counts over all rows, and looks at the texts of some."""
+    yield from _lost(subject)
+    yield from _empty(subject)
+    yield from _cut(subject)
+    chosen = [pair for pair in subject.pairs if not pair.example.is_document]
+    if len(chosen) >= _ENOUGH_TO_DIFFER:
+        yield from _alike(chosen)
+        yield from _given_away(chosen)
+
+
+def _lost(subject: Subject) -> Iterator[Finding]:
+    summary, rows = subject.dataset.artefact.summary, len(subject.training.rows)
+    read, bad = summary["rows"]["read"], summary["rows"]["quarantined"]
+    if bad > _MANY * read:
+        yield Finding(
+            "quarantine",
+            f"{bad:,} of {read:,} rows of {summary['source']} could not be read and stand in the dataset's "
+            "quarantine.jsonl with the reason; mend them.",
+        )
+    wanted = summary["splits"]["train"]
+    if wanted - rows > _MANY * wanted:
+        yield Finding(
+            "set-aside",
+            f"{wanted - rows:,} of {wanted:,} training rows cannot be rendered for this model and were set aside; "
+            "`carrara prepare` shows each reason.",
+        )
+    if rows == 0:
+        yield Finding("few-rows", "there is no row to learn from; look at what became of them in the dossier.")
+
+
+def _empty(subject: Subject) -> Iterator[Finding]:
+    """An answer of one token is its end alone."""
+    rows = [row for row in subject.training.rows if row.supervised_count <= 1]
+    if rows and len(rows) >= 0.01 * len(subject.training.rows):
+        yield Finding(
+            "nothing-learned",
+            f"{len(rows):,} of {len(subject.training.rows):,} rows have no answer to learn beyond an end, the first is "
+            f"row {rows[0].row}; fill in the completions or take these rows out.",
+        )
+
+
+def _cut(subject: Subject) -> Iterator[Finding]:
+    rows = subject.training.rows
+    cut = [row for row in rows if row.cut]
+    if len(cut) > _MANY * len(rows):
+        lost = sum(row.cut for row in cut)
+        yield Finding(
+            "cut",
+            f"{len(cut):,} of {len(rows):,} rows are longer than the limit and lose {lost:,} tokens in all (row "
+            f"{cut[0].row} loses {cut[0].cut:,} and keeps {len(cut[0].ids):,}); raise tune.max_length or shorten them.",
+        )
+
+
+def _alike(pairs: list[Pair]) -> Iterator[Finding]:
+    answers = Counter(pair.example.answer.strip() for pair in pairs)
+    answer, count = answers.most_common(1)[0]
+    if count == len(pairs):
+        yield Finding(
+            "one-answer",
+            f"all of the {count} rows looked at have the same answer, {answer[:60]!r}; the model would learn to say it "
+            "whatever it is asked. Check which field is the completion.",
+        )
+    missing = sum(number for text, number in answers.items() if text.casefold() in _MISSING)
+    if missing > _MANY * len(pairs):
+        word = next(text for text, _ in answers.most_common() if text.casefold() in _MISSING)
+        yield Finding(
+            "placeholder",
+            f"{missing} of the {len(pairs)} answers looked at stand for a missing value, such as {word!r} in "
+            f"{_where(pairs, word)}; fill them in or take these rows out.",
+        )
+
+
+def _given_away(pairs: list[Pair]) -> Iterator[Finding]:
+    """Whether the model could copy nearly every answer from its prompt."""
+    long = [pair for pair in pairs if len(pair.example.answer.strip()) >= _LONG_ANSWER]
+    given = [pair for pair in long if pair.example.answer.strip() in _asked(pair.example)]
+    if len(long) >= _ENOUGH_TO_DIFFER and len(given) > 0.9 * len(long):
+        yield Finding(
+            "answer-in-prompt",
+            f"{len(given)} of {len(long)} prompts hold their whole answer (so {given[0].where}), and the model would "
+            "learn to copy; check which field is the prompt.",
+        )
+
+
+def _asked(example: Example) -> str:
+    return "\n".join(message.text for index, message in enumerate(example.messages) if index not in example.supervised)
+
+
+def _where(pairs: list[Pair], answer: str) -> str:
+    return next(pair.where for pair in pairs if pair.example.answer.strip() == answer)

@@ -1,0 +1,35 @@
+"""The machine: a container's limit counts, and freed memory can be handed back."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import psutil
+import pytest
+
+from carrara.models import machine
+from carrara.models.machine import give_back_memory, inspect_machine
+
+
+def test_a_container_holds_no_more_than_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    without = inspect_machine()
+    assert without.memory_free <= without.memory
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.stat").write_text("anon 30000000\nfile 60000000\n")
+    assert machine._left_to_container() == math.inf
+    (tmp_path / "memory.max").write_text("100000000\n")
+    held = psutil.Process().memory_info().rss
+    assert inspect_machine().memory_free == pytest.approx(70_000_000 + held, rel=0.05)
+    (tmp_path / "memory.stat").write_text("nothing that is known\n")
+    assert machine._left_to_container() == math.inf
+
+
+def test_freed_memory_is_handed_back_to_the_system() -> None:
+    process = psutil.Process()
+    kept = [bytearray(b"x" * 50_000) for _ in range(2000)]
+    before = process.memory_info().rss
+    del kept
+    if give_back_memory():
+        assert process.memory_info().rss < before - 50_000_000

@@ -1,0 +1,94 @@
+"""Layers written out by hand give what the library's give: hidden states and every gradient, to rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from carrara.models import Model
+from carrara.models.forward import hidden_states
+from carrara.models.load import load_model
+from carrara.recipe import TuneRecipe
+from carrara.tune import fused
+from carrara.tune.fused import fuse
+from carrara.tune.methods import attach
+
+IDS = torch.randint(3, 250, (3, 40), generator=torch.Generator().manual_seed(0))
+PLACES = torch.cat([torch.arange(17), torch.arange(9), torch.arange(14)])[None].expand(3, -1)
+_SEEN = (torch.rand(3, 1, 40, 40, generator=torch.Generator().manual_seed(1)) < 0.5) | torch.eye(40, dtype=torch.bool)
+TREE = _SEEN.tril()
+ALONG = torch.randn(3, 40, 32, generator=torch.Generator().manual_seed(2))
+
+
+def _network(model: Model, recipe: TuneRecipe, dtype: str = "float32") -> Any:
+    torch.manual_seed(0)
+    network = attach(load_model(model, dtype), recipe)
+    for name, parameter in network.named_parameters():
+        parameter.data = parameter.data.to(getattr(torch, dtype))
+        if "lora_B" in name:
+            parameter.data = torch.randn_like(parameter) * 0.1
+    return network.train()
+
+
+def _result(network: Any, **given: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    hidden = hidden_states(network, IDS, **given)
+    (hidden.float() * ALONG).sum().backward()
+    return hidden.detach(), {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+
+
+def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).float().norm() / other.float().norm().clamp(min=1e-9))
+
+
+@pytest.mark.parametrize("queries", [512, 7])
+@pytest.mark.parametrize("given", [{}, {"positions": PLACES}, {"mask": TREE}], ids=["rows", "packed", "masked"])
+@pytest.mark.parametrize(
+    "options",
+    [{"rank": 4}, {"rank": 4, "rslora": True, "targets": ("q_proj", "v_proj", "up_proj")}, {"rank": 4, "dora": True},
+     {"rank": 4, "dropout": 1e-9}, {"method": "full"}, {"method": "ia3"}],
+    ids=["lora", "some", "dora", "dropout", "full", "ia3"],
+)  # fmt: skip
+def test_states_and_gradients_are_the_librarys(
+    options: Any, given: Any, queries: int, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "_QUERIES", queries)
+    recipe = TuneRecipe.model_validate(options)
+    plain, ours = (_network(tiny_model, recipe) for _ in range(2))
+    assert fuse(ours)
+    expected, their_gradients = _result(plain, **given)
+    found, our_gradients = _result(ours, **given)
+    assert _distance(found, expected) < 1e-5
+    assert our_gradients.keys() == their_gradients.keys()
+    worst = max(_distance(our_gradients[name], their_gradients[name]) for name in their_gradients)
+    assert worst < 2e-5
+
+
+def test_what_needs_a_cache_runs_as_the_library_has_it(tiny_model: Model) -> None:
+    recipe = TuneRecipe(method="prefix", virtual_tokens=3)
+    plain, ours = (_network(tiny_model, recipe) for _ in range(2))
+    assert fuse(ours)
+    assert torch.equal(_result(plain)[0], _result(ours)[0])
+
+
+def test_in_bfloat16_it_errs_no_more_than_the_library(tiny_model: Model) -> None:
+    recipe = TuneRecipe(rank=4)
+    exact, gradients = _result(_network(tiny_model, recipe))
+    errors = []
+    for by_hand in (False, True):
+        network = _network(tiny_model, recipe, "bfloat16")
+        if by_hand:
+            fuse(network)
+        states, found = _result(network)
+        errors.append((_distance(states, exact), sum(_distance(found[n], gradients[n]) for n in gradients)))
+    (plain_states, plain_gradients), (our_states, our_gradients) = errors
+    assert our_states < 1.3 * plain_states
+    assert our_gradients < 1.3 * plain_gradients
+
+
+def test_another_architecture_is_left_alone(tiny_model: Model) -> None:
+    network = _network(tiny_model, TuneRecipe(rank=2))
+    network.get_base_model().config.hidden_act = "gelu"
+    assert not fuse(network)
+    assert "forward" not in vars(network.get_base_model().model.layers[0])
