@@ -94,3 +94,23 @@ def test_no_mapping_makes_a_traceback(content: dict[str, Any]) -> None:
         assert str(refusal)  # noqa: PT017
     else:
         assert isinstance(recipe, Recipe)
+
+
+@pytest.mark.parametrize(
+    ("tune", "sentence"),
+    [
+        ({"micro_batch_tokens": 0}, "key 'tune.micro_batch_tokens': input should be greater than 0 or .*'auto', not 0"),
+        ({"targets": []}, "key 'tune.targets': .*at least 1 item"),
+        ({"seed": 2**70}, "key 'tune.seed': input should be less than"),
+        ({"rank": 0}, "key 'tune.rank': input should be greater than 0, not 0"),
+    ],
+)
+def test_a_wrong_value_is_named_once_with_its_reasons(tune: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(Refusal, match=sentence):
+        make_recipe({"tune": tune})
+
+
+def test_the_usual_learning_rate_knows_how_a_method_begins() -> None:
+    rates = [make_recipe({"tune": tune}).tune.effective_learning_rate for tune in ({}, {"pissa": True})]
+    assert rates == [5e-4, 2e-4]
+    assert make_recipe({"tune": {"lora_plus": 16}}).tune.effective_learning_rate == 5e-4 / 4

@@ -16,6 +16,7 @@ DEFAULT_MODEL = "smollm2-135m-instruct"
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Section(BaseModel):
@@ -36,7 +37,7 @@ class PrepareRecipe(Section):
     validation: Share = 0.05
     test: Share = 0.1
     group: str | None = None
-    seed: int = 0
+    seed: Seed = 0
     drop_duplicates: Literal["none", "exact", "near"] = "exact"
     against: tuple[str, ...] | None = None  # None: the tasks that `evaluate` names
     contamination: Literal["refuse", "drop", "report"] = "refuse"
@@ -46,15 +47,16 @@ class PrepareRecipe(Section):
 class TuneRecipe(Section):
     """How the model learns.
 
-    `targets` names the modules that LoRA and IA3 change (None: every linear one); `lora_plus` is the learning rate of
-    B over that of A; `allow` names checks of the truth check that may fail; `track` names who else gets the curves.
+    `targets` names the modules that LoRA and IA3 change (None: every linear one, for IA3 k_proj, v_proj, down_proj);
+    `lora_plus` is the learning rate of B over that of A; `allow` names checks of the truth check that may find
+    something; `track` names who else gets the curves.
     """
 
     method: Literal["lora", "qlora", "full", "ia3", "prefix", "prompt"] = "lora"
     rank: Count = 16
     alpha: Positive | None = None  # None: twice the rank
     dropout: Share = 0.0
-    targets: tuple[str, ...] | None = None
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     rslora: bool = False  # scale by the root of the rank (arXiv 2312.03732)
     dora: bool = False  # learn direction and size apart (arXiv 2402.09353)
     pissa: bool = False  # begin at the base's principal components (arXiv 2404.02948)
@@ -78,7 +80,7 @@ class TuneRecipe(Section):
     compile: bool = False
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     parallel: Literal["auto", "replicate", "shard"] = "auto"  # under torchrun; auto: shard what does not fit whole
-    seed: int = 0
+    seed: Seed = 0
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 1.0  # 0: after every step
     track: tuple[Literal["tensorboard", "mlflow", "trackio", "wandb"], ...] = ()
     allow: tuple[str, ...] = ()
@@ -86,7 +88,9 @@ class TuneRecipe(Section):
     @property
     def effective_learning_rate(self) -> float:
         usual = {"lora": 5e-4, "qlora": 5e-4, "full": 5e-5, "ia3": 5e-3, "prefix": 1e-2, "prompt": 3e-2}
-        return self.learning_rate or usual[self.method]
+        if self.method in ("lora", "qlora") and self.pissa:  # begins where much already moves
+            return self.learning_rate or 2e-4
+        return self.learning_rate or usual[self.method] / self.lora_plus**0.5
 
     @property
     def effective_alpha(self) -> float:
@@ -158,7 +162,7 @@ def make_recipe(content: dict[str, Any], where: str = "the recipe") -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise Refusal(f"{where}: " + "; ".join(_problem(dict(item)) for item in error.errors())) from error
+        raise Refusal(f"{where}: {_problems([dict(item) for item in error.errors()])}") from error
 
 
 def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
@@ -173,11 +177,25 @@ def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     return make_recipe(content, where="the options")
 
 
-def _problem(error: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] != "extra_forbidden":
-        return f"key '{key}': {error['msg'].lower()}, not {error['input']!r}"
-    parent = error["loc"][0] if len(error["loc"]) > 1 else None
+def _problems(errors: list[dict[str, Any]]) -> str:
+    """Each wrong key once; what may be of several types is wrong for several reasons."""
+    by_key: dict[str, list[dict[str, Any]]] = {}
+    for error in errors:
+        key = ".".join(str(part) for part in error["loc"] if not _is_type(str(part)))
+        by_key.setdefault(key, []).append(error)
+    return "; ".join(_problem(key, each) for key, each in by_key.items())
+
+
+def _is_type(part: str) -> bool:
+    """Whether a part of an error's place names a type that was tried, not a key."""
+    return "[" in part or part in ("bool", "constrained-int")
+
+
+def _problem(key: str, errors: list[dict[str, Any]]) -> str:
+    first = errors[0]
+    if first["type"] != "extra_forbidden":
+        return f"key '{key}': {' or '.join(error['msg'].lower() for error in errors)}, not {first['input']!r}"
+    parent = first["loc"][0] if len(first["loc"]) > 1 else None
     sections = {"prepare": PrepareRecipe, "tune": TuneRecipe, "evaluate": EvaluateRecipe, "gate": GateRule}
     section = sections.get(str(parent), CostRecipe if parent == "cost" else Recipe)
     return f"unknown key '{key}' (known here: {', '.join(section.model_fields)})"

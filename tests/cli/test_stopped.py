@@ -100,7 +100,7 @@ def test_ctrl_c_says_how_to_go_on_and_loses_nothing(ground: Ground) -> None:
     )
     assert {made for made in listed(ground.workspace) ^ before if not made.startswith("dataset/")} == set()
     assert listed(ground.workspace) >= before
-    assert list((ground.workspace / "work" / "run").glob("*/checkpoints/*"))
+    assert list((ground.workspace / "work" / "run").glob("*/checkpoints/step-*"))
 
 
 # ---- kill -9 ----

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from carrara.tune import trackers
+from carrara.tune import run, trackers
 from tests.cli.calling import RANDOM_MODEL, Result, call
 from tests.tiny import write_pairs
 
@@ -121,6 +121,17 @@ def test_from_takes_runs_alone(ground: Ground) -> None:
     result = ground.tune("--from", ground.model)
     assert result.code == 2
     assert "which is no run" in result.sentence
+
+
+def test_what_is_to_be_typed_after_ctrl_c_does_not_begin_anew(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "tune_model", pressed)
+    result = ground.tune("--no-resume", "--json")
+    assert result.code == 130
+    assert "without --no-resume it goes on from there" in result.err
+    assert result.sentence.endswith(f"to go on where it was: carrara tune {ground.recipe} --json")
 
 
 def test_a_tracker_that_is_missing_is_refused_before_anything_is_made(

@@ -23,7 +23,7 @@ from carrara.recipe import make_recipe
 from carrara.tune.distributed import World
 from carrara.tune.run import make_training
 from carrara.tune.training import Training
-from carrara.tune.truth import Truth, check_truth, require_truth
+from carrara.tune.truth import check_truth, require_truth
 from carrara.workspace import Workspace
 from tests.faults.rows import SHAPES, Row
 from tests.faults.templates import Kit, Tokens, tokens_of, write_tokenizer
@@ -55,7 +55,6 @@ class Outcome:
 
     by: str | None
     sentence: str
-    truth: Truth | None = None
 
 
 Before = Callable[[], AbstractContextManager[None]]
@@ -78,12 +77,11 @@ def judge(setup: SetUp, folder: Path, before: Before = nullcontext, after: After
             loaded, dataset, training = build(setup, folder)
             if after:
                 after(training)
-            truth = check_truth(loaded, dataset, training, training.recipe.allow)
-            require_truth(truth)
+            require_truth(check_truth(loaded, dataset, training, training.recipe.allow))
     except (Refusal, GateFailed) as refusal:
         found = [line.split(":")[0].strip() for line in str(refusal).splitlines()[1:-1]]
         return Outcome(found[0] if found else "refused", str(refusal))
-    return Outcome(None, "", truth)
+    return Outcome(None, "")
 
 
 def build(setup: SetUp, folder: Path) -> tuple[Loaded, Dataset, Training]:

@@ -105,8 +105,8 @@ def warmup_longer_than_half(setup: SetUp, chance: random.Random) -> None:
     _tune(setup, warmup=chance.uniform(0.55, 0.99))
 
 
-def one_step(setup: SetUp, chance: random.Random) -> None:
-    _tune(setup, batch_size=chance.randint(64, 4096))
+def one_step_of_many(setup: SetUp, chance: random.Random) -> None:
+    _tune(setup, batch_size=chance.randint(1, 3), epochs=chance.uniform(1e-4, 0.02))
 
 
 def epochs_absurd(setup: SetUp, chance: random.Random) -> None:
@@ -154,7 +154,7 @@ FAULTS: Mapping[str, UserFault] = MappingProxyType(
         "recipe: learning rate huge": learning_rate_huge,
         "recipe: learning rate tiny": learning_rate_tiny,
         "recipe: warm-up longer than half": warmup_longer_than_half,
-        "recipe: a single step": one_step,
+        "recipe: a single step, few rows seen": one_step_of_many,
         "recipe: epochs absurd": epochs_absurd,
         "recipe: weight decay absurd": decay_absurd,
         "recipe: clipping absurd": clip_absurd,

@@ -32,10 +32,10 @@ def pairs(chance: random.Random, count: int, system: bool) -> list[Row]:
 
 
 def short(chance: random.Random, count: int, system: bool) -> list[Row]:
-    """Classes as answers, named in the prompt, one rarer than the others."""
+    """Classes as answers, named in the prompt, one rarer than the others, one a word for a missing value."""
     del system
-    labels = ("positive", "negative", "neutral", "neutral", "positive", "positive")
-    ask = "Say positive, negative or neutral."
+    labels = ("positive", "negative", "none", "none", "positive", "positive")
+    ask = "Say positive, negative or none."
     return [{"prompt": f"{ask} {_text(chance, 2)}", "completion": labels[n % 6]} for n in range(count)]
 
 
@@ -66,6 +66,22 @@ def lines(chance: random.Random, count: int, system: bool) -> list[Row]:
     ]
 
 
+def quotes(chance: random.Random, count: int, system: bool) -> list[Row]:
+    """Questions on a text whose answers are quoted from it."""
+    del system
+    rows: list[Row] = []
+    for _ in range(count):
+        said = [sentence(chance) for _ in range(3)]
+        rows.append({"prompt": f"{'. '.join(said)}. What is said first?", "completion": said[0]})
+    return rows
+
+
+def documents(chance: random.Random, count: int, system: bool) -> list[Row]:
+    """Texts without a question; some begin with a letter of several bytes."""
+    del system
+    return [{"text": f"{chance.choice(('', '–', 'é'))}{_text(chance, 3)}"} for _ in range(count)]
+
+
 def mixed(chance: random.Random, count: int, system: bool) -> list[Row]:
     """Mostly pairs, with one row that is too long and one that cannot be read, as real files have them."""
     rows = pairs(chance, count, system)
@@ -75,7 +91,15 @@ def mixed(chance: random.Random, count: int, system: bool) -> list[Row]:
 
 
 SHAPES: Mapping[str, Callable[[random.Random, int, bool], list[Row]]] = MappingProxyType(
-    {"pairs": pairs, "short": short, "chats": chats, "lines": lines, "mixed": mixed}
+    {
+        "pairs": pairs,
+        "short": short,
+        "chats": chats,
+        "lines": lines,
+        "mixed": mixed,
+        "quotes": quotes,
+        "documents": documents,
+    }
 )
 
 

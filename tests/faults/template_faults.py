@@ -132,13 +132,6 @@ def answers_changed(setup: SetUp, chance: random.Random) -> None:
     _template(setup, "message['content']", f"(message['content'] | {how})")
 
 
-def date_in_prompt(setup: SetUp, chance: random.Random) -> None:
-    form = chance.choice(["%d %b %Y", "%Y-%m-%d", "%H:%M:%S"])
-    old = "{{ bos_token }}" if setup.tokens.template.startswith("{{ bos_token }}") else ""
-    rest = setup.tokens.template.removeprefix(old)
-    setup.tokens.template = f"{old}{{{{ 'Today: ' + strftime_now('{form}') + '\\n' }}}}{rest}"
-
-
 def chance_in_prompt(setup: SetUp, chance: random.Random) -> None:
     words = [sentence(chance) for _ in range(30)]
     setup.tokens.template = f"{{{{ {words} | random }}}}" + setup.tokens.template
@@ -231,7 +224,6 @@ FAULTS: Mapping[str, UserFault] = MappingProxyType(
         "template: prompts in another case": prompts_in_capitals,
         "template: prompts changed": prompts_changed,
         "template: answers changed": answers_changed,
-        "template: today's date": date_in_prompt,
         "template: chance": chance_in_prompt,
         "template: none": no_template,
         "tokenizer: ends every text": tokenizer_ends_everything,

@@ -91,9 +91,10 @@ KITS = (
         header="<|start_header_id|>assistant<|end_header_id|>\n\n",
     ),
     Kit(
-        "Llama 3.1",
-        "{{ bos_token }}{{ '<|start_header_id|>system<|end_header_id|>\\n\\nCutting Knowledge Date: December 2023\\n"
-        "Today Date: 26 Jul 2024\\n\\n' }}{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] | trim }}"
+        "Llama 3.2",
+        "{{ bos_token }}{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+        "{{ '<|start_header_id|>system<|end_header_id|>\\n\\nCutting Knowledge Date: December 2023\\nToday Date: ' "
+        "+ date_string + '\\n\\n' }}{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] | trim }}"
         "{% set messages = messages[1:] %}{% endif %}{{ '<|eot_id|>' }}" + _LLAMA_3,
         "<|eot_id|>",
         bos="<|begin_of_text|>",

@@ -19,7 +19,7 @@ from carrara.recipe import Recipe, TuneRecipe
 from carrara.tune import fit
 from carrara.tune.curves import Curves
 from carrara.tune.distributed import World
-from carrara.tune.fit import fitting_tokens, plan_training, settled
+from carrara.tune.fit import fitting_tokens, keep_settled, plan_training, settled, settled_before
 from carrara.tune.ledger import EnergyMeter
 from carrara.tune.methods import attach, trainable
 from carrara.tune.optimizer import Optimizer
@@ -86,6 +86,20 @@ def test_a_plan_settles_what_is_auto_and_nothing_else(tiny_model: Model) -> None
     changed = {"micro_batch_tokens", "checkpoint_activations", "batching"}
     assert tune.model_dump(exclude=changed) == AUTO.tune.model_dump(exclude=changed)
     assert (plan.tokens, plan.steps) == (800, 3)
+
+
+def test_what_was_settled_holds_for_what_is_still_auto_in_a_run_that_has_begun(make: Callable[..., Training]) -> None:
+    training, alone = make(_rows(40), tokens=96), World(0, 1)
+    assert settled_before(AUTO.tune, training.checkpoints, alone) == {}
+    keep_settled(training)
+    assert settled_before(AUTO.tune, training.checkpoints, alone) == {}  # nothing is there to go on from
+    (training.checkpoints / "step-00000001").mkdir()
+    known = settled_before(AUTO.tune, training.checkpoints, alone)
+    assert known["micro_batch_tokens"] == 96
+    assert (known["batching"], known["checkpoint_activations"]) == ("sorted", False)
+    assert known["parallel"] == "auto"  # what one process does binds no more of them
+    changed = AUTO.tune.model_copy(update={"micro_batch_tokens": 64})
+    assert "micro_batch_tokens" not in settled_before(changed, training.checkpoints, alone)
 
 
 def test_less_memory_gives_smaller_passes_and_the_same_batch(

@@ -8,14 +8,14 @@ from carrara.models.interval import Interval
 from carrara.models.plan import Plan
 from carrara.recipe import CostRecipe
 from carrara.tune import ledger
-from carrara.tune.ledger import EnergyMeter, Ledger, compare_with_plan, ledger_from_json, peak_memory_mb
+from carrara.tune.ledger import EnergyMeter, Ledger, compare_with_plan, peak_memory_mb
 
 
 def test_money_is_hours_and_energy() -> None:
     used = Ledger(7200, 100, 7200.0, 1000.0, 500.0, "measured")
     assert used.tokens_per_second == 1.0
     assert used.money(CostRecipe(per_hour=2.0, per_kwh=0.4)) == pytest.approx(4.2)
-    assert ledger_from_json(used.to_json()) == used
+    assert Ledger(**used.to_json()) == used
     longer = Ledger(7200, 100, 7200.0, 1000.0, 500.0, "measured", validation_seconds=1800.0)
     assert longer.money(CostRecipe(per_hour=2.0, per_kwh=0.4)) == pytest.approx(5.2)
 

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from carrara.data.dataset import Dataset
+from carrara.data.render import plan
 from carrara.errors import Refusal
-from carrara.models import Model
+from carrara.models import Model, model_of_run
+from carrara.models.machine import inspect_machine
 from carrara.progress import Silent
 from carrara.recipe import PrepareRecipe, Recipe, TuneRecipe
-from carrara.tune import loop, run
+from carrara.tune import loop, run, state
+from carrara.tune.distributed import World
 from carrara.tune.run import tune_model
-from carrara.workspace import Workspace
+from carrara.tune.truth.finding import CHECKS
+from carrara.workspace import Workspace, store
 from tests.tiny import prepared, write_pairs
 
 RANDOM = ("guessing", "untrained-tokens", "steps")  # what is wrong with a random tiny model
+
+
+@contextmanager
+def _killed(module: Any, name: str) -> Iterator[None]:
+    """Within it, calling the function of a module is a kill."""
+
+    def kill(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, kill)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 @pytest.fixture
@@ -62,18 +82,74 @@ def test_what_is_wrong_is_refused_before_the_first_step(
 def test_a_run_that_goes_on_is_not_checked_again(
     workspace: Workspace, tiny_model: Model, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     checked = []
     check = run.check_truth
     monkeypatch.setattr(run, "check_truth", lambda *given: checked.append(1) or check(*given))
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "mean_loss", interrupted)  # after the checkpoint of a step
-        with pytest.raises(KeyboardInterrupt):
-            tune_model(workspace, tiny_model, dataset, _recipe(validate_every=3, checkpoint_minutes=0), Silent())
+    with _killed(loop, "mean_loss"):  # after the checkpoint of a step
+        tune_model(workspace, tiny_model, dataset, _recipe(validate_every=3, checkpoint_minutes=0), Silent())
     tune_model(workspace, tiny_model, dataset, _recipe(validate_every=3), Silent())
     assert checked == [1]
+
+
+def test_a_run_that_goes_on_is_settled_as_it_began(
+    workspace: Workspace, tiny_model: Model, dataset: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What would be `auto` now, on a machine that has changed, would cut the passes otherwise."""
+    recipe = _recipe(micro_batch_tokens="auto", dropout=0.1, validate_every=3, checkpoint_minutes=0)
+    monkeypatch.setattr(run, "fitting_tokens", lambda *_: 100)
+    whole = tune_model(Workspace(tmp_path / "other"), tiny_model, dataset, recipe, Silent()).artefact
+    with _killed(loop, "mean_loss"):
+        tune_model(workspace, tiny_model, dataset, recipe, Silent())
+    changed = replace(inspect_machine(), accelerator="a small one", accelerator_memory=1)
+    monkeypatch.setattr(plan, "inspect_machine", lambda: changed)
+    monkeypatch.setattr(run, "fitting_tokens", lambda *_: 4096)
+    made = tune_model(workspace, tiny_model, dataset, recipe, Silent()).artefact
+    saved = json.loads((made.path / "recipe.json").read_text())["tune"]
+    assert (saved["micro_batch_tokens"], saved["batching"], saved["checkpoint_activations"]) == (100, "sorted", False)
+    assert json.loads((made.path / "plan.json").read_text())["micro_batch_tokens"] == 100
+    assert made.files["adapter_model.safetensors"] == whole.files["adapter_model.safetensors"]
+    other = tune_model(Workspace(tmp_path / "changed"), tiny_model, dataset, recipe, Silent()).artefact
+    assert other.files["adapter_model.safetensors"] != whole.files["adapter_model.safetensors"]
+
+
+def test_a_kill_at_the_very_end_loses_no_step(
+    workspace: Workspace, tiny_model: Model, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _killed(store, "digest_of_file"):
+        tune_model(workspace, tiny_model, dataset, _recipe(), Silent())
+    monkeypatch.setattr(loop, "take_step", lambda *_: pytest.fail("a step was taken again"))
+    made = tune_model(workspace, tiny_model, dataset, _recipe(), Silent())
+    (made.artefact.path / "checkpoints").mkdir(exist_ok=False)  # as a kill between move and removal would
+    tune_model(workspace, tiny_model, dataset, _recipe(), Silent())
+    assert not (made.artefact.path / "checkpoints").exists()
+    assert made.artefact.summary["steps"] == len(made.curve) > 0
+
+
+def test_the_peak_is_that_of_all_processes(
+    workspace: Workspace, tiny_model: Model, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = _recipe(validate_every=3, checkpoint_minutes=0)
+    monkeypatch.setattr(state, "peak_memory_mb", lambda: 1e6)
+    with _killed(loop, "mean_loss"):
+        tune_model(workspace, tiny_model, dataset, recipe, Silent())
+    monkeypatch.setattr(state, "peak_memory_mb", lambda: 2.0)
+    assert tune_model(workspace, tiny_model, dataset, recipe, Silent()).ledger.peak_memory_mb == 1e6
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+def test_rows_leave_room_for_virtual_tokens_once(
+    workspace: Workspace, tiny_model: Model, tmp_path: Path, method: str
+) -> None:
+    rows = [{"prompt": f"{n} {'and on ' * 60}", "completion": "end"} for n in range(20)]
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    keys: dict[str, Any] = {"method": method, "virtual_tokens": 20, "learning_rate": 1e-3}
+    dataset = prepared(workspace, tmp_path / "long.jsonl", PrepareRecipe(render="plain", test=0.1, validation=0.1))
+    made = tune_model(workspace, tiny_model, dataset, _recipe(**keys, allow=tuple(CHECKS)), Silent())
+    for model in (tiny_model, model_of_run(made.artefact, workspace)):
+        folder = tmp_path / model.name.replace("/", "-")
+        folder.mkdir()
+        _, training = run.make_training(model, dataset, _recipe(**keys), World(0, 1), folder, Silent())
+        assert {len(row.ids) for row in training.rows} == {256 - 20}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from carrara.tune.checkpoint import newest_first
 from carrara.tune.distributed import World
 from carrara.tune.objective import learn
 from carrara.tune.run import make_training, tune_model
-from carrara.tune.state import Place, Saver, take_best
+from carrara.tune.state import Place, Saver, last_good, take_best
 from carrara.tune.step import take_step
 from carrara.tune.training import History, Training
 from carrara.workspace import Workspace
@@ -117,6 +118,43 @@ def test_a_half_batch_of_other_passes_is_collected_anew(make: Make) -> None:
     again = make("cut")
     loop.train(again, Silent())
     assert all(torch.allclose(one, _weights(whole)[name], atol=1e-5) for name, one in _weights(again).items())
+
+
+@pytest.fixture
+def kill_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the held-out losses be measured, but for that of a step, which is a kill; 0 lets all be."""
+    measure = loop._validate_if_due
+
+    def given(step: int) -> None:
+        def measured(training: Training, place: Place, point: dict[str, float]) -> str:
+            if place.step == step:
+                raise Killed
+            return measure(training, place, point)
+
+        monkeypatch.setattr(loop, "_validate_if_due", measured)
+
+    return given
+
+
+def test_torn_checkpoints_do_not_outlive_newer_good_ones(make: Make, kill_at: Callable[[int], None]) -> None:
+    for kill in (5, 3, 0):
+        kill_at(kill)
+        training, told = make("run"), Listening()
+        with nullcontext() if kill == 0 else pytest.raises(Killed):
+            loop.train(training, told)
+        if kill == 5:
+            assert _steps(training) == ["step-00000004", "step-00000003"]
+            for name in _steps(training):
+                (training.checkpoints / name / "tensors.safetensors").write_bytes(b"torn")
+        elif kill == 3:
+            assert sum("is passed over" in sentence for sentence in told.said) == 2
+            assert _steps(training) == ["step-00000002", "step-00000001"]
+            assert last_good(training).endswith("step-00000002")
+        else:
+            assert "going on after step 2 of 6" in told.said[0]
+            whole = make("whole")
+            loop.train(whole, Silent())
+            assert _same(_weights(training), _weights(whole))
 
 
 @pytest.fixture

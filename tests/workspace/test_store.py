@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carrara.errors import Refusal
-from carrara.workspace import Draft, Workspace, artefact_id, digest_of_value, write_atomically
+from carrara.workspace import Artefact, Draft, Workspace, artefact_id, digest_of_value, store, write_atomically
 from carrara.workspace.files import read_json_lines
 from carrara.workspace.index import MIGRATIONS, Index
 
@@ -72,6 +73,33 @@ def test_a_resumable_build_finds_what_was_left(workspace: Workspace) -> None:
         "run", {"a": 1}, lambda d: found.extend(p.name for p in d.path.iterdir()), name="one", resumable=True
     )
     assert found == ["file.txt"]
+
+
+def test_scratch_stays_until_the_artefact_stands_and_is_no_part_of_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds: list[bool] = []
+
+    def build(draft: Draft) -> None:
+        builds.append((draft.path / "scratch" / "half").is_file())
+        (draft.path / "scratch").mkdir(exist_ok=True)
+        (draft.path / "scratch" / "half").touch()
+        _write(draft)
+
+    def make() -> Artefact:
+        return workspace.make("run", {"a": 1}, build, name="one", resumable=True, scratch=("scratch",))
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for step in ("digest_of_file", "write_atomically"):
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(store, step, killed)
+            make()
+    made = make()
+    assert builds == [False, True, True]
+    assert list(made.files) == ["file.txt"]
+    assert sorted(path.name for path in made.path.iterdir()) == ["artefact.json", "file.txt"]
 
 
 def test_the_index_is_rebuilt_from_the_folders(workspace: Workspace) -> None:

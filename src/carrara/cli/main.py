@@ -78,7 +78,8 @@ def _run() -> int:
     except _USAGE_ERROR as usage:
         return _refuse(_usage(usage), EXIT_REFUSED)
     except (KeyboardInterrupt, typer.Abort):
-        again = shlex.join(["carrara", *sys.argv[1:]])
+        going_on = [argument for argument in sys.argv[1:] if argument != "--no-resume"]  # which would begin anew
+        again = shlex.join(["carrara", *going_on])
         return _refuse(f"stopped; run the same command again to go on where it was: {again}", EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; stay silent

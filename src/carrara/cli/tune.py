@@ -26,10 +26,11 @@ def tune_command(
     data: Annotated[str | None, typer.Option(help="Overrides the recipe's data.")] = None,
     from_run: Annotated[str | None, typer.Option("--from", help="Move on from this run, instead of a model.")] = None,
     batch: Annotated[
-        str | None, typer.Option(help="Tokens of one pass, or auto for the most that fit; the result is the same.")
+        str | None,
+        typer.Option(help="Tokens of a micro-batch, or auto for the most that fit; the batch stays the same."),
     ] = None,
     allow: Annotated[
-        list[str] | None, typer.Option(help="Let this check of the truth check fail; may be repeated.")
+        list[str] | None, typer.Option(help="Train although this check finds something; repeatable.")
     ] = None,
     track: Annotated[
         list[str] | None, typer.Option(help="Also send curves to tensorboard, mlflow, trackio or wandb; repeatable.")
@@ -73,7 +74,7 @@ def tune_command(
         run = tune_model(store, base, dataset, wanted, progress, fresh=not resume)
     except KeyboardInterrupt:
         if not resume:
-            progress.say("without --no-resume it goes on from there; with it, it begins anew")
+            progress.say("without --no-resume it goes on from there")
         raise
     if not join_world().leads:
         return

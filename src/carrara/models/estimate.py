@@ -13,7 +13,7 @@ from carrara.models.fitted import Kind
 from carrara.models.rates import Rates
 from carrara.recipe import TuneRecipe
 
-_LOGITS = {"cpu": 64 << 20, "cuda": 512 << 20}  # bytes of logits that exist at once (tune/objective.py)
+_LOGITS = {"cpu": 24 << 20, "cuda": 512 << 20}  # bytes of logits that exist at once (tune/objective.py)
 _NF4 = 0.53  # bytes a weight: four bits and the block scales of QLoRA (arXiv 2305.14314)
 _QUERIES = 512  # whose scores exist at once (tune/fused.py)
 _CALLS = 20  # small operations in a layer's forward pass, whatever the sizes

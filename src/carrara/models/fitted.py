@@ -1,7 +1,7 @@
 """The planner's constants: what a machine makes of each part of `estimate.py`.
 
-Those of a processor are fitted to one half of the runs of `benchmarks/plan.py` and judged on the other half; with
-`--fit` it prints this table anew. Those of an accelerator are assumed.
+Those of a processor are set by hand after some runs on two cores, with wide intervals; `benchmarks/plan.py --fit`
+fits them and prints this table anew. Those of an accelerator are assumed.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ TIME: Mapping[Kind, Mapping[str, float]] = MappingProxyType(
 MEMORY: Mapping[Kind, Mapping[str, float]] = MappingProxyType(
     {
         "cpu": {
-            "runtime": 0.53e9,
+            "runtime": 0.75e9,
             "weights": 1.0,
             "trained": 1.0,
-            "inputs": 0.9,
-            "between": 0.9,
+            "inputs": 1.5,  # more than is kept: the allocator's gaps between passes of unlike sizes
+            "between": 1.5,
             "entries": 1.0,
-            "passing": 1.0,
+            "passing": 1.5,
             "logits": 1.5,
         },
         "cuda": {
@@ -72,16 +72,16 @@ MEMORY: Mapping[Kind, Mapping[str, float]] = MappingProxyType(
     }
 )
 
-# Between which multiples of the prediction nine runs in ten lay.
+# Between which multiples of the prediction nine runs in ten should lie.
 TIME_SPREAD: Mapping[Kind, Interval] = MappingProxyType(
-    {"cpu": Interval(1.0, 0.7, 1.4), "cuda": Interval(1.0, 0.4, 2.5)}
+    {"cpu": Interval(1.0, 0.7, 2.0), "cuda": Interval(1.0, 0.4, 2.5)}
 )
 MEMORY_SPREAD: Mapping[Kind, Interval] = MappingProxyType(
-    {"cpu": Interval(1.0, 0.82, 1.22), "cuda": Interval(1.0, 0.7, 1.5)}
+    {"cpu": Interval(1.0, 0.75, 1.4), "cuda": Interval(1.0, 0.7, 1.5)}
 )
 ORIGIN: Mapping[Kind, str] = MappingProxyType(
     {
-        "cpu": "constants fitted to runs on two cores",
+        "cpu": "constants set by hand after some runs on two cores",
         "cuda": "constants assumed, since no run on an accelerator was measured",
     }
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,3 @@ class Interval:
     def shown(self, number: Callable[[float], str]) -> str:
         """Such as `3.1 (2.6 to 3.9)`, each number written by a function."""
         return f"{number(self.likely)} ({number(self.low)} to {number(self.high)})"
-
-    def to_json(self) -> dict[str, float]:
-        return asdict(self)

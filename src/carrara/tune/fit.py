@@ -1,10 +1,13 @@
-"""Planning a run, and `micro_batch_tokens: auto`: the most places of one pass that fit; the batch stays what it is."""
+"""Planning a run, and settling what its recipe leaves on `auto`, once; the batch stays what it is."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from carrara.data.render.batches import collate
 from carrara.data.render.example import Rendered
@@ -17,9 +20,13 @@ from carrara.models.shape import shape_in
 from carrara.progress import Progress
 from carrara.recipe import Recipe, TuneRecipe
 from carrara.tune.blame import is_out_of_memory
+from carrara.tune.checkpoint import newest_first
+from carrara.tune.distributed import World
 from carrara.tune.objective import chunk_size, learn
 from carrara.tune.training import Training
+from carrara.workspace import write_atomically
 
+_SETTLED = "settled.json"  # beside the checkpoints, which are gone on with in the same way
 _TRIAL = 256  # places of the pass that is weighed on a processor, and of a row in it
 _LEARNED = 8  # supervised tokens of a row in it: the head's memory does not grow with a pass
 _HEAD = 3  # times the logits that exist at once: with their softmax and its gradient
@@ -33,9 +40,33 @@ def plan_training(model: Model, rows: Sequence[Rendered], validation: Sequence[R
 
 
 def settled(tune: TuneRecipe, plan: Plan) -> TuneRecipe:
-    """The recipe with each `auto` that a plan has settled; none of them changes the result but by rounding."""
+    """The recipe with each `auto` that a plan has settled; none of them changes what a step learns from."""
     keys = ("micro_batch_tokens", "checkpoint_activations", "batching")
     return tune.model_copy(update={key: getattr(plan, key) for key in keys})
+
+
+def keep_settled(training: Training) -> None:
+    """Write down how the run was settled, for `settled_before`."""
+    recipe = training.recipe
+    kept = {
+        "micro_batch_tokens": recipe.micro_batch_tokens,
+        "batching": recipe.batching,
+        "checkpoint_activations": recipe.checkpoint_activations,
+        "parallel": recipe.parallel if training.world.size > 1 else "auto",  # one process decides nothing for more
+    }
+    training.checkpoints.mkdir(exist_ok=True)
+    write_atomically(training.checkpoints / _SETTLED, json.dumps(kept))
+
+
+def settled_before(tune: TuneRecipe, checkpoints: Path, world: World) -> dict[str, Any]:
+    """What the recipe leaves on `auto` and was settled when the run began; nothing for one that begins now.
+
+    All processes get what the leading one reads.
+    """
+    path = checkpoints / _SETTLED
+    begun = world.leads and newest_first(checkpoints) and path.is_file()
+    kept = json.loads(world.from_leader(path.read_text(encoding="utf-8") if begun else "{}"))
+    return {key: value for key, value in kept.items() if getattr(tune, key) == "auto"}
 
 
 def fitting_tokens(training: Training, progress: Progress) -> int:

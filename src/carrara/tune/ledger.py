@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -43,11 +42,6 @@ class Ledger:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
-
-
-def ledger_from_json(value: Mapping[str, Any]) -> Ledger:
-    """The inverse of `Ledger.to_json`."""
-    return Ledger(**value)
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def train(training: Training, progress: Progress) -> Place:
             raise
         raise Refusal(
             f"there is not enough memory for step {place.step + 1}; lower tune.micro_batch_tokens (it is "
-            f"{training.pass_tokens}) or set tune.checkpoint_activations: true, which do not change the result, and "
+            f"{training.pass_tokens}) or set tune.checkpoint_activations: true, which leave the batch as it is, and "
             f"run the same command again ({last_good(training)})."
         ) from error
     finally:
@@ -118,7 +118,7 @@ def _validate_if_due(training: Training, place: Place, point: dict[str, float]) 
     history.validation_seconds += time.monotonic() - started
     if reason := history.watch.see_held_out(loss, training.network.config.vocab_size):
         return reason
-    point["validation_loss"] = history.validation_loss = loss
+    point["validation_loss"] = loss
     history.stale += 1
     if history.best_loss is None or loss < history.best_loss:
         history.best_loss, history.best_step, history.stale = loss, step, 0

@@ -12,7 +12,7 @@ from carrara.tune.sharded import gathered
 if TYPE_CHECKING:
     import torch
 
-_LOGITS = {"cpu": 64 << 20, "cuda": 512 << 20}  # bytes of float32 logits at once; a GPU needs many rows to be busy
+_LOGITS = {"cpu": 24 << 20, "cuda": 512 << 20}  # bytes of float32 logits at once; a GPU needs many rows to be busy
 
 
 def chunk_size(vocabulary: int, device: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from carrara.data.dataset import Dataset
@@ -12,16 +11,14 @@ from carrara.models.machine import prepare_for_heavy_work
 from carrara.progress import Progress
 from carrara.recipe import Recipe
 from carrara.tune.distributed import World
-from carrara.tune.methods import continued
-from carrara.tune.run import make_training
+from carrara.tune.run import as_trained, make_training
 from carrara.tune.truth import Truth, check_truth
 
 
 def rehearse(model: Model, dataset: Dataset, recipe: Recipe, progress: Progress) -> Truth:
     """What the truth check would say before step 1 of this recipe; raises Refusal for what cannot be trained."""
     prepare_for_heavy_work()
-    recipe = recipe.model_copy(update={"tune": continued(recipe.tune, model)})
-    model = replace(model, four_bit=recipe.tune.method == "qlora")
+    recipe, model = as_trained(recipe, model)
     with tempfile.TemporaryDirectory() as folder:
         loaded, training = make_training(model, dataset, recipe, World(0, 1), Path(folder), progress)
         return check_truth(loaded, dataset, training, recipe.tune.allow)

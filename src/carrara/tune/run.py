@@ -21,9 +21,8 @@ from carrara.tune.account import PLAN, plan_in_words, read_plan
 from carrara.tune.checkpoint import newest_first
 from carrara.tune.curves import METRICS, Curves, read_curves, retell
 from carrara.tune.distributed import World, join_world
-from carrara.tune.fit import fitting_tokens, plan_training, settled
-from carrara.tune.fused import fuse
-from carrara.tune.ledger import EnergyMeter, Ledger, ledger_from_json, peak_memory_mb
+from carrara.tune.fit import fitting_tokens, keep_settled, plan_training, settled, settled_before
+from carrara.tune.ledger import EnergyMeter, Ledger, peak_memory_mb
 from carrara.tune.loop import train
 from carrara.tune.methods import attach, continued, save, trainable
 from carrara.tune.network import compile_layers, make_deterministic, recompute_activations
@@ -35,10 +34,10 @@ from carrara.tune.training import Training
 from carrara.tune.truth import check_truth, require_truth
 from carrara.workspace import Artefact, Draft, Workspace, artefact_id
 
-FORMAT = 4  # raised when the same recipe would give another result
+FORMAT = 5  # raised when the same recipe would give another result
 _CHECKPOINTS, _TRUTH = "checkpoints", "truth.json"
 _KEPT = {_CHECKPOINTS, PLAN, _TRUTH, METRICS}  # in the folder, when a run is done
-_HOW = {  # keys that change how a run is made, and its result by rounding at most
+_HOW = {  # keys that change how a run is made; its result by rounding, and with dropout by other random numbers
     "allow",
     "batching",
     "checkpoint_activations",
@@ -58,7 +57,7 @@ class Run:
 
     @property
     def ledger(self) -> Ledger:
-        return ledger_from_json(json.loads((self.artefact.path / "ledger.json").read_text(encoding="utf-8")))
+        return Ledger(**json.loads((self.artefact.path / "ledger.json").read_text(encoding="utf-8")))
 
     @property
     def curve(self) -> list[dict[str, float]]:
@@ -76,15 +75,14 @@ def tune_model(
     prepare_for_heavy_work()
     world = join_world()
     device = choose_device()
-    recipe, precision = _settled(recipe, model)
-    model = replace(model, four_bit=recipe.tune.method == "qlora")
+    recipe, model = as_trained(recipe, model)
     made_by = {
         "format": FORMAT,
         **model.identity(),
         "dataset": dataset.artefact.digest,
         "render": dataset.render,
         "tune": _determining(recipe),
-        "dtype": precision,
+        "dtype": recipe.tune.dtype,
         "device": device.type,
     }
     name = f"{model.source.name}-{recipe.tune.method}"
@@ -104,10 +102,14 @@ def tune_model(
     inputs = {"model": model.source, "dataset": dataset.artefact}
     say, standing = progress.say, workspace.find("run", identity)
     if standing:  # trackers asked for only now get what was measured then
+        shutil.rmtree(standing.path / _CHECKPOINTS, ignore_errors=True)  # left by a kill at the very end
         retell(standing.path / METRICS, _trackers(workspace, recipe, identity, progress))
         return Run(standing)
     with world.watched():
-        return Run(workspace.make("run", made_by, build, name=name, inputs=inputs, resumable=True, on_wait=say))
+        artefact = workspace.make(
+            "run", made_by, build, name=name, inputs=inputs, resumable=True, scratch=(_CHECKPOINTS,), on_wait=say
+        )
+        return Run(artefact)
 
 
 def _trackers(workspace: Workspace, recipe: Recipe, identity: str, progress: Progress) -> list[Tracker]:
@@ -115,15 +117,19 @@ def _trackers(workspace: Workspace, recipe: Recipe, identity: str, progress: Pro
     return open_trackers(recipe.tune.track, workspace.root / "tracking", f"run/{identity}", saved, progress)
 
 
-def _settled(recipe: Recipe, model: Model) -> tuple[Recipe, str]:
-    """The recipe with what model and machine decide of it, and its precision."""
+def as_trained(recipe: Recipe, model: Model) -> tuple[Recipe, Model]:
+    """Recipe and model with what the model's adapter and the machine decide of them: method, shape and precision."""
     tune = continued(recipe.tune, model)
     precision = str(choose_dtype(tune.dtype)).removeprefix("torch.")
-    return recipe.model_copy(update={"tune": tune.model_copy(update={"dtype": precision})}), precision
+    return _with_tune(recipe, tune, dtype=precision), replace(model, four_bit=tune.method == "qlora")
+
+
+def _with_tune(recipe: Recipe, tune: TuneRecipe, **keys: Any) -> Recipe:
+    return recipe.model_copy(update={"tune": tune.model_copy(update=keys)})
 
 
 def _determining(recipe: Recipe) -> dict[str, Any]:
-    """The keys of the recipe that change the result by more than rounding."""
+    """The keys of the recipe that say what is learned, from what and how fast."""
     keys = recipe.tune.model_dump(exclude={"dtype", *_HOW})
     return {**keys, "learning_rate": recipe.tune.effective_learning_rate, "alpha": recipe.tune.effective_alpha}
 
@@ -147,14 +153,13 @@ def _build(
         tokens=history.tokens,
         supervised_tokens=history.supervised_tokens,
         seconds=history.seconds,
-        peak_memory_mb=peak_memory_mb(),
+        peak_memory_mb=max(history.peak_memory_mb, peak_memory_mb()),
         energy_wh=history.energy_wh,
         energy_kind=training.meter.kind,
         validation_seconds=history.validation_seconds,
     )
     _write(draft.path / "ledger.json", ledger.to_json())
-    _write(draft.path / "recipe.json", recipe.model_copy(update={"tune": training.recipe}).model_dump(mode="json"))
-    shutil.rmtree(draft.path / _CHECKPOINTS, ignore_errors=True)
+    _write(draft.path / "recipe.json", _with_tune(recipe, training.recipe).model_dump(mode="json"))
     draft.summary.update(
         method=recipe.tune.method,
         model=model.name,
@@ -196,9 +201,10 @@ def _train(
     """
     import torch
 
-    world.any(False)  # all wait here until the leading process has its folder in order
+    # All wait here until the leading process has its folder in order.
+    recipe = _with_tune(recipe, recipe.tune, **settled_before(recipe.tune, folder / _CHECKPOINTS, world))
     parallel = choose_parallel(model, recipe.tune, world)
-    recipe = recipe.model_copy(update={"tune": recipe.tune.model_copy(update={"parallel": parallel})})
+    recipe = _with_tune(recipe, recipe.tune, parallel=parallel)
     loaded, training = make_training(model, dataset, recipe, world, folder, progress)
     _announce(training.rows, recipe, progress)
     if plan := read_plan(folder):
@@ -220,7 +226,7 @@ def _train(
     place = train(training, progress)
     kept = take_best(training, place, progress)
     make_whole(training)
-    world.any(False)  # the leading process goes on to clear the checkpoints away
+    world.any(False)  # the leading process goes on to move the folder away
     return loaded, training, place, kept
 
 
@@ -229,8 +235,8 @@ def _check_truth(loaded: Loaded, dataset: Dataset, training: Training, folder: P
     truth = check_truth(loaded, dataset, alone, training.recipe.allow)
     _write(folder / _TRUTH, truth.to_json())
     require_truth(truth)
-    allowed = f", but for what is allowed: {', '.join(finding.check for finding in truth.allowed)}"
-    progress.say(f"truth check: all is well{allowed if truth.allowed else ''} ({truth.facts['seconds']} s)")
+    allowed = f" but what is allowed: {', '.join(finding.check for finding in truth.allowed)}"
+    progress.say(f"truth check: nothing wrong{allowed if truth.allowed else ''} ({truth.facts['seconds']} s)")
 
 
 def make_training(
@@ -238,6 +244,8 @@ def make_training(
 ) -> tuple[Loaded, Training]:
     """Everything the loop needs, seeded and ready for step 1; `folder` takes plan, checkpoints and curves."""
     import torch
+
+    from carrara.tune.fused import fuse
 
     make_deterministic(choose_device())
     torch.manual_seed(recipe.tune.seed)
@@ -251,18 +259,16 @@ def make_training(
     network = attach(loaded, recipe.tune)
     if not recipe.tune.compile and choose_device().type == "cpu":
         fuse(network)
-    longest = usable_length(recipe.tune.max_length, loaded.context)
+    context = replace(loaded, network=network).context  # less the virtual tokens that were attached
+    longest = usable_length(recipe.tune.max_length, context)
     rows = render_usable(dataset, "train", loaded.tokenizer, longest, progress)
     validation = render_usable(dataset, "validation", loaded.tokenizer, longest, progress)
-    plan = plan_training(model, rows, validation, recipe)
-    if world.leads and not (folder / PLAN).exists():
-        _write(folder / PLAN, plan.to_json())
     training = Training(
         network=network,
         optimizer=Optimizer(trainable(network), choose_dtype(recipe.tune.dtype), recipe.tune),
         rows=rows,
         validation=validation,
-        recipe=settled(recipe.tune, plan),
+        recipe=recipe.tune,
         device=loaded.device,
         world=world,
         checkpoints=folder / _CHECKPOINTS,
@@ -270,13 +276,28 @@ def make_training(
         curves=Curves(folder / METRICS if world.leads else None),
         identity=folder.name,
     )
+    return loaded, _settled(training, model, recipe, progress)
+
+
+def _settled(training: Training, model: Model, recipe: Recipe, progress: Progress) -> Training:
+    """The training with each `auto` of its recipe settled; how, and the plan of it, are written when a run begins."""
+    world = training.world
+    plan = plan_training(model, training.rows, training.validation, recipe)
+    training = replace(training, recipe=settled(recipe.tune, plan))
     if training.recipe.checkpoint_activations:
-        recompute_activations(network)
+        recompute_activations(training.network)
+    will_spread = world.size > 1 and recipe.tune.parallel == "shard"
     if recipe.tune.micro_batch_tokens == "auto" and not will_spread:  # the plan's stands where no device can try
         tokens = fitting_tokens(training, progress)
-        training = replace(training, recipe=training.recipe.model_copy(update={"micro_batch_tokens": tokens}))
+        recipe = _with_tune(recipe, training.recipe, micro_batch_tokens=tokens)
+        training = replace(training, recipe=recipe.tune)
+        plan = replace(plan_training(model, training.rows, training.validation, recipe), reason="")  # it was tried
     agreed = world.from_leader(training.recipe.model_dump_json())  # what was measured differs
-    return loaded, replace(training, recipe=TuneRecipe.model_validate_json(agreed))
+    training = replace(training, recipe=TuneRecipe.model_validate_json(agreed))
+    if world.leads and not newest_first(training.checkpoints):
+        _write(training.checkpoints.parent / PLAN, plan.to_json())
+        keep_settled(training)
+    return training
 
 
 def _announce(rows: Sequence[Rendered], recipe: Recipe, progress: Progress) -> None:

@@ -20,6 +20,7 @@ from carrara.tune.checkpoint import (
     remove_others,
     save_checkpoint,
 )
+from carrara.tune.ledger import peak_memory_mb
 from carrara.tune.sharded import collected
 from carrara.tune.training import History, Training, history_from_json
 
@@ -78,6 +79,7 @@ class Saver:
         """Write a checkpoint, then drop those that nothing falls back on; raises Refusal on a full disk."""
         training = self._training
         place.history.energy_wh += training.meter.take()
+        place.history.peak_memory_mb = max(place.history.peak_memory_mb, peak_memory_mb())
         started, half = time.monotonic(), place.half
         tensors = _tensors(training, half)
         if not training.world.leads:
@@ -96,7 +98,7 @@ class Saver:
 
 
 def resume(training: Training, progress: Progress) -> Place:
-    """Put the newest whole checkpoint of this run back, if there is one; says what is passed over, and why."""
+    """Put the newest whole checkpoint of this run back, if there is one; says what it passes over, and drops it."""
     import torch
 
     checkpoint = load_newest(training.checkpoints, training.identity, progress.say)
@@ -105,6 +107,9 @@ def resume(training: Training, progress: Progress) -> Place:
             f"the processes do not find the same checkpoints in {training.checkpoints}; put the workspace on a disk "
             "that all of them share, and run the same command again."
         )
+    if training.world.leads:  # what was passed over would count as newer than all that is saved from here on
+        found = [path.name for path in newest_first(training.checkpoints)]
+        remove_others(training.checkpoints, [name for name in found if checkpoint and name <= checkpoint.name])
     if checkpoint is None:
         return Place(0, History())
     half = Half(**checkpoint.state["half"]) if checkpoint.state["half"] else None

@@ -33,9 +33,9 @@ class History:
     seconds: float = 0.0  # in steps
     validation_seconds: float = 0.0
     energy_wh: float = 0.0
+    peak_memory_mb: float = 0.0  # of all processes that went on with it, one after the other
     first_loss: float | None = None
     last_loss: float | None = None
-    validation_loss: float | None = None  # the last
     best_step: int | None = None
     best_loss: float | None = None
     stale: int = 0

@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -58,11 +58,13 @@ class Workspace:
         name: str,
         inputs: Mapping[str, Artefact] | None = None,
         resumable: bool = False,
+        scratch: Collection[str] = (),
         on_wait: Callable[[str], None] | None = None,
     ) -> Artefact:
         """The artefact that `made_by` determines, built now unless it stands.
 
-        `build` fills the draft's folder; if it is `resumable`, it finds there what a killed build left.
+        `build` fills the draft's folder; if it is `resumable`, it finds there what a killed build left. Folders that
+        `scratch` names are no part of the artefact, but go only when it stands, since a killed build goes on from them.
         Raises Refusal when the disk is full; whatever was made before stays.
         """
         identity = artefact_id(kind, made_by)
@@ -78,7 +80,7 @@ class Workspace:
                     shutil.rmtree(draft.path, ignore_errors=True)
                 draft.path.mkdir(parents=True, exist_ok=True)
                 build(draft)
-                return self._finish(kind, identity, name, made_by, draft)
+                return self._finish(kind, identity, name, made_by, draft, scratch)
             except OSError as error:
                 raise _as_refusal(error, draft.path) from error
             except Exception as error:
@@ -169,13 +171,16 @@ class Workspace:
         self.index.remember_digest(*key, value)
         return value
 
-    def _finish(self, kind: str, identity: str, name: str, made_by: Mapping[str, Any], draft: Draft) -> Artefact:
+    def _finish(
+        self, kind: str, identity: str, name: str, made_by: Mapping[str, Any], draft: Draft, scratch: Collection[str]
+    ) -> Artefact:
         target = self.root / "artefacts" / kind / identity
         files = {}
         for path in sorted(draft.path.rglob("*")):
-            if path.is_file() and path.name != RECORD:
+            inside = path.relative_to(draft.path)
+            if path.is_file() and path.name != RECORD and inside.parts[0] not in scratch:
                 sync(path)
-                files[path.relative_to(draft.path).as_posix()] = digest_of_file(path)
+                files[inside.as_posix()] = digest_of_file(path)
         artefact = Artefact(
             kind=kind,
             id=identity,
@@ -192,6 +197,8 @@ class Workspace:
         shutil.rmtree(target, ignore_errors=True)
         draft.path.replace(target)
         sync(target.parent)
+        for folder in scratch:
+            shutil.rmtree(target / folder, ignore_errors=True)
         self.index.add(artefact)
         return artefact
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from carrara.data.dataset import Dataset
 from carrara.errors import Refusal
 from carrara.models import Model, model_of_run
-from carrara.models.load import load_model
+from carrara.models.load import load_model, load_tokenizer
 from carrara.progress import Advance, Silent
 from carrara.recipe import PrepareRecipe, Recipe, TuneRecipe
 from carrara.tune.run import tune_model
@@ -121,6 +122,20 @@ def test_a_run_goes_on_with_an_adapter(
     assert len(loaded.tokenizer) == (260 if "new_tokens" in options else 259)
     assert second.artefact.summary["method"] == options.get("method", "lora")
     assert second.curve[-1]["validation_loss"] < first.curve[-1]["validation_loss"] + 0.05
+
+
+def test_a_tokenizer_that_an_adapter_brings_stays_with_it(
+    workspace: Workspace, tiny_model: Model, dataset: Dataset
+) -> None:
+    first = model_of_run(tune_model(workspace, tiny_model, dataset, quick(), Silent()).artefact, workspace)
+    assert first.adapter
+    assert not (first.adapter / "tokenizer.json").exists()
+    own = shutil.copytree(first.adapter, workspace.root / "own")
+    tokenizer = load_tokenizer(first)
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    tokenizer.save_pretrained(own)
+    second = tune_model(workspace, replace(first, adapter=own, adapter_digest="own"), dataset, quick(), Silent())
+    assert load_tokenizer(model_of_run(second.artefact, workspace)).chat_template == tokenizer.chat_template
 
 
 def test_a_full_run_goes_on_with_any_method(workspace: Workspace, tiny_model: Model, dataset: Dataset) -> None:

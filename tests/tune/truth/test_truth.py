@@ -15,7 +15,8 @@ from carrara.errors import Refusal
 from carrara.models.load import Loaded
 from carrara.tune.training import Training
 from carrara.tune.truth import CHECKS, Finding, Truth, check_truth, require_truth
-from tests.faults.ground import build, healthy
+from tests.faults import learning_faults, step_faults
+from tests.faults.ground import build, healthy, judge
 from tests.faults.templates import KITS
 
 Ground = tuple[Loaded, Dataset, Training]
@@ -106,3 +107,12 @@ def test_every_finding_has_a_known_name() -> None:
 
 def test_nothing_wrong_raises_nothing() -> None:
     require_truth(Truth({}, (), (Finding("cut", "so it is meant"),)))
+
+
+@pytest.mark.parametrize(
+    "name", ["gradient not normalised", "rows twice", "last states scaled", "held-out loss by rows"]
+)
+def test_a_fault_shows_in_bfloat16_too(name: str, tmp_path: Path) -> None:
+    setup, chance = healthy(KITS[0], random.Random(7), dtype="bfloat16"), random.Random(1)
+    broken = {**step_faults.FAULTS, **learning_faults.FAULTS}[name](setup, chance)
+    assert judge(setup, tmp_path, broken.before, broken.after).by in ("loss", "accumulation", "dropout")

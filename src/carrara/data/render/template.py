@@ -6,6 +6,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from carrara.data.example import Example, Message
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 
 Piece = tuple[str, bool]  # text, and whether it is learned
 Turn = dict[str, Any]
+
+# The day that templates are told when they ask for today's: what is trained on one day is asked on others, and the
+# prompt has to stay the same. It is the one that those of Llama 3 fall back to.
+_TODAY = datetime(2024, 7, 26)
+_DIRECTIVES = "aAbBcdHIjmMpSUwWxXyY"  # of strftime
 
 
 @dataclass(frozen=True)
@@ -31,14 +38,26 @@ class ChatTemplate:
             raise Refusal("the model has no chat template; use render: plain, or an instruct model.")
         given: list[Any] | None = [dict(tool) for tool in tools] or None
         try:
+            template = self.tokenizer.get_chat_template(None, given)
+            if "strftime_now" in template:
+                template = _fixed_day() + template
             text = self.tokenizer.apply_chat_template(
-                list(turns), tools=given, tokenize=False, add_generation_prompt=answer
+                list(turns), tools=given, chat_template=template, tokenize=False, add_generation_prompt=answer
             )
         except Exception as error:  # a template is a program of the model's, and raises what it likes
             words = " ".join(str(error).split()) or type(error).__name__
             raise Refusal(f"the model's chat template refuses this conversation: {words}") from error
         assert isinstance(text, str)
         return text
+
+
+@cache
+def _fixed_day() -> str:
+    """The template language's own `strftime_now`, for the front of a template: transformers passes no functions in."""
+    names = [f"%{flag}{letter}" for letter in _DIRECTIVES for flag in ("", "-")]
+    written = "".join(f" | replace('{name}', '{_TODAY.strftime(name)}')" for name in names)
+    # The language drops the line's end behind the last tag, so that nothing of the template is lost.
+    return f"{{% macro strftime_now(format) %}}{{{{ format{written} }}}}{{% endmacro %}}\n"
 
 
 def chat_template(tokenizer: PreTrainedTokenizerBase) -> ChatTemplate:
@@ -87,7 +106,11 @@ def chat_pieces(template: ChatTemplate, example: Example) -> list[Piece]:
 
 
 def _answer(template: ChatTemplate, rendered: str, turn: Turn) -> str:
-    """The part of the rendered turn from its content to the end-of-turn token, both included."""
+    """The rendered turn up to its end-of-turn token, which is included.
+
+    What the template writes before the content and not in the prompt, such as an empty thought, is learned as well:
+    the model has to write it when it is served.
+    """
     content = turn["content"].strip()
     start = rendered.find(content)
     if start < 0:

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carrara.models.load import Loaded
+from carrara.models.load import Loaded, tokenizer_folder
 from carrara.models.sources import MODEL_FILES
 from carrara.recipe import TuneRecipe
 from carrara.tune.methods import full, ia3, lora, pissa, prefix, prompt
@@ -73,7 +73,7 @@ def save(network: Any, recipe: TuneRecipe, loaded: Loaded, target: Path) -> None
             whole = False if recipe.new_tokens else "auto"
             network.save_pretrained(target, safe_serialization=True, save_embedding_layers=whole)
         (target / "README.md").unlink(missing_ok=True)  # PEFT's unfilled model card
-    if recipe.new_tokens:
+    if recipe.new_tokens or tokenizer_folder(loaded.model) != base:
         loaded.tokenizer.save_pretrained(target)
     if recipe.method == "full":
         for name in MODEL_FILES:

@@ -13,11 +13,12 @@ from carrara.tune.truth.finding import Finding
 from carrara.tune.truth.gradients import short_rows
 from carrara.tune.truth.subject import Subject
 
-# What a method's own parameters are called in PEFT; full tuning trains every one.
+# What a method's own parameters are called in PEFT; full tuning trains every one. An adapter that came with the model
+# may train whole modules besides.
 _MARKS = {
-    "lora": ("lora_", "trainable_tokens"),
-    "qlora": ("lora_", "trainable_tokens"),
-    "ia3": ("ia3_",),
+    "lora": ("lora_", "trainable_tokens", "modules_to_save.default"),
+    "qlora": ("lora_", "trainable_tokens", "modules_to_save.default"),
+    "ia3": ("ia3_", "modules_to_save.default"),
     "prefix": ("prompt_encoder",),
     "prompt": ("prompt_encoder",),
     "full": ("",),
@@ -29,7 +30,7 @@ def check_adapter(subject: Subject) -> Iterator[Finding]:
     yield from _learning(subject)
     recipe = subject.training.recipe
     if recipe.method in ("lora", "qlora", "ia3"):
-        yield from _seated(subject.training.network, recipe)
+        yield from _seated(subject)
         yield from _fresh(subject)
 
 
@@ -52,11 +53,15 @@ def _learning(subject: Subject) -> Iterator[Finding]:
         yield Finding("trained", f"the optimizer holds {len(held) - len(kept)} parameters that are not the network's.")
 
 
-def _seated(network: Any, recipe: TuneRecipe) -> Iterator[Finding]:
-    """Every module that is named carries the adapter, switched on and at the recipe's scale."""
+def _seated(subject: Subject) -> Iterator[Finding]:
+    """Every module that is named carries the adapter, switched on and at the recipe's scale.
+
+    Where an adapter that is gone on with sits, and its scale on each module, no recipe tells.
+    """
     from peft.tuners.trainable_tokens import TrainableTokensLayer
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    network, recipe = subject.training.network, subject.training.recipe
     layers = {
         name: module
         for name, module in network.named_modules()
@@ -64,6 +69,13 @@ def _seated(network: Any, recipe: TuneRecipe) -> Iterator[Finding]:
         and hasattr(module.get_base_layer(), "in_features")
         and not isinstance(module, TrainableTokensLayer)  # the rows of new tokens, in a head that is the embedding
     }
+    off = [
+        name for name, layer in layers.items() if layer.disable_adapters or layer.merged or not layer.active_adapters
+    ]
+    if off:
+        yield Finding("adapter", f"the adapter is switched off or merged on {len(off)} modules; the first is {off[0]}.")
+    if subject.loaded.model.adapter:
+        return
     meant = _meant(network, recipe)
     if missing := sorted(meant - layers.keys()):
         yield Finding(
@@ -72,11 +84,6 @@ def _seated(network: Any, recipe: TuneRecipe) -> Iterator[Finding]:
         )
     if surplus := sorted(layers.keys() - meant):
         yield Finding("adapter", f"{len(surplus)} modules carry the adapter unasked; the first is {surplus[0]}.")
-    off = [
-        name for name, layer in layers.items() if layer.disable_adapters or layer.merged or not layer.active_adapters
-    ]
-    if off:
-        yield Finding("adapter", f"the adapter is switched off or merged on {len(off)} modules; the first is {off[0]}.")
     if recipe.method == "ia3":
         return
     scale = recipe.effective_alpha / (math.sqrt(recipe.rank) if recipe.rslora else recipe.rank)

@@ -48,7 +48,7 @@ def require_truth(truth: Truth) -> None:
         names = " ".join(dict.fromkeys(f"--allow {finding.check}" for finding in truth.findings))
         sentences = "\n".join(f"  {finding.check}: {finding.sentence}" for finding in truth.findings)
         many = "one thing is" if len(truth.findings) == 1 else f"{len(truth.findings)} things are"
-        raise Refusal(f"{many} wrong, so training does not begin:\n{sentences}\nWhat is meant so: {names}.")
+        raise Refusal(f"{many} wrong, so training does not begin:\n{sentences}\nTo train all the same: {names}.")
 
 
 def _findings(subject: Subject) -> Iterator[Finding]:

@@ -15,13 +15,12 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         "nothing-learned": "every row has an answer to learn",
         "cut": "nearly all rows fit whole",
         "one-answer": "answers differ",
-        "placeholder": "answers are no words for a missing value",
-        "answer-in-prompt": "prompts do not hold their answers",
+        "placeholder": "answers are no words for a missing value, unless that is a label",
+        "answer-in-prompt": "prompts do not end with their answers",
         "few-rows": "there are rows to learn from",
         "serving": "training's context is the prompt that serving feeds, token for token",
         "mask": "the answer and its end are learned, all of it and nothing else",
         "content": "every message is shown whole",
-        "date": "prompts are the same on every day",
         "bos": "a row begins with the model's BOS, where it has one, once",
         "end": "an answer ends with a token at which the model's settings stop",
         "control-tokens": "control tokens of the template are single tokens of the vocabulary",
@@ -43,7 +42,6 @@ CHECKS: Mapping[str, str] = MappingProxyType(
         "steps": "steps and epochs make sense",
         "weight-decay": "weight decay leaves the weights standing",
         "clip": "clipping leaves the gradient standing",
-        "rank": "the rank fits the matrices",
         "scale": "alpha suits the rank",
     }
 )

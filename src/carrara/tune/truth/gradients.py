@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from carrara.data.render.batches import collate
 from carrara.data.render.example import Rendered
-from carrara.errors import GateFailed
 from carrara.tune.loop import mean_loss
 from carrara.tune.training import Training
 from carrara.tune.truth.finding import Finding
-from carrara.tune.truth.passes import Pass, plain_pass, step_pass, wake
+from carrara.tune.truth.passes import Pass, differing, plain_pass, step_pass, wake
 from carrara.tune.truth.subject import Subject
 
 _ROWS = 8
@@ -27,19 +27,13 @@ def check_gradients(subject: Subject) -> Iterator[Finding]:
     if not rows:
         return
     wake(training)
-    try:
-        plain = plain_pass(training, rows)
-        if all(places is None for places in plain.gradient.values()):
-            yield Finding("trained", "nothing that should learn is connected to the loss; no step would change it.")
-            return
-        single = step_pass(training, rows, 1, packed=False)
-        yield from _compared(subject, plain, single, "loss", "one row at a time, a training step")
-        yield from _trained(training, single)
-        yield from _cut_otherwise(subject, rows, plain)
-        yield from _neighbours(subject, rows)
-    except GateFailed as failure:
-        yield Finding("loss", f"the very first step fails: {failure}")
+    plain = plain_pass(training, rows)
+    if all(places is None for places in plain.gradient.values()):
+        yield Finding("trained", "nothing that should learn is connected to the loss; no step would change it.")
         return
+    yield from _compared(subject, rows, plain)
+    yield from _trained(training, step_pass(training, rows, 1, packed=False))
+    yield from _neighbours(subject, rows)
     yield from _positions(training, rows)
     yield from _measured(subject, rows, plain)
 
@@ -62,24 +56,24 @@ def _shortened(row: Rendered, length: int) -> Rendered:
     return replace(row, ids=tuple(ids), supervised=(False, *learned[1:]))
 
 
-def _compared(subject: Subject, plain: Pass, found: Pass, check: str, way: str) -> Iterator[Finding]:
-    if not found.agrees(plain, subject.dtype):
-        yield Finding(
-            check,
-            f"{way} gives a loss of {found.loss:.4f}, and the model's own logits give {plain.loss:.4f} on the same "
-            f"tokens; their gradients differ by {found.gap(plain):.1%}. This is a fault in training itself; report it.",
-        )
-
-
-def _cut_otherwise(subject: Subject, rows: Sequence[Rendered], plain: Pass) -> Iterator[Finding]:
-    two = 2 * max(len(row.ids) for row in rows)
+def _compared(subject: Subject, rows: Sequence[Rendered], plain: Pass) -> Iterator[Finding]:
+    training, two = subject.training, 2 * max(len(row.ids) for row in rows)
     ways = (
+        ("loss", 1, False, "one row at a time, a training step"),
         ("accumulation", _ALL, False, f"a step of all {len(rows)} rows at once"),
         ("accumulation", two, False, "a step of two rows at a time"),
         ("packing", _ALL, True, f"a step of all {len(rows)} rows in one window"),
     )
     for check, tokens, packed, way in ways:
-        yield from _compared(subject, plain, step_pass(subject.training, rows, tokens, packed), check, way)
+        step = partial(step_pass, training, rows, tokens, packed)
+        if apart := differing(training, rows, plain, step, subject.dtype):
+            found, right = apart
+            yield Finding(
+                check,
+                f"{way} gives a loss of {found.loss:.4f}, and the model's own logits give {right.loss:.4f} on the same "
+                f"tokens; their gradients differ by {found.gap(right):.1%}. This is a fault in training itself; report "
+                "it.",
+            )
 
 
 def _neighbours(subject: Subject, rows: Sequence[Rendered]) -> Iterator[Finding]:
@@ -117,8 +111,8 @@ def _positions(training: Training, rows: Sequence[Rendered]) -> Iterator[Finding
 
 def _trained(training: Training, found: Pass) -> Iterator[Finding]:
     """A gradient on everything that the optimizer holds, and on nothing else."""
-    still = [name for name, places in found.gradient.items() if places is None or not bool(places.any())]
-    still = [name for name in still if "trainable_tokens" not in name]  # these need their tokens among the rows
+    still = found.gradient.keys() - found.moved
+    still = sorted(name for name in still if "trainable_tokens" not in name)  # these need their tokens among the rows
     if still:
         yield Finding(
             "trained",
@@ -136,14 +130,20 @@ def _trained(training: Training, found: Pass) -> Iterator[Finding]:
 def _measured(subject: Subject, rows: Sequence[Rendered], plain: Pass) -> Iterator[Finding]:
     """Held-out loss is the model's own, the same each time, whatever mode training left the network in."""
     training = subject.training
-    training.network.train()
-    found, again = (
-        mean_loss(training.network, rows, _ALL, training.device, training.packed, training.world) for _ in range(2)
-    )
-    training.network.eval()
-    if found != again or not Pass(found, plain.gradient).agrees(plain, subject.dtype):
+
+    def measured() -> Pass:
+        training.network.train()
+        loss = mean_loss(training.network, rows, _ALL, training.device, training.packed, training.world)
+        training.network.eval()
+        return Pass(loss, {})
+
+    found, again = measured(), measured()
+    apart = differing(training, rows, plain, measured, subject.dtype)
+    if found != again or apart:
+        right = apart[1] if apart else plain
         yield Finding(
             "dropout",
-            f"the held-out loss is measured as {found:.6f} and then as {again:.6f}, where the model's own logits give "
-            f"{plain.loss:.6f}; something is dropped out or left out. This is a fault in training itself; report it.",
+            f"the held-out loss is measured as {found.loss:.6f} and then as {again.loss:.6f}, where the model's own "
+            f"logits give {right.loss:.6f}; something is dropped out or left out. This is a fault in training itself; "
+            "report it.",
         )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import compress
 
 from carrara.data.example import Example
+from carrara.data.render.example import Rendered
 from carrara.tune.truth.finding import Finding
 from carrara.tune.truth.subject import Pair, Subject
 
 _MANY = 0.1  # share of rows that is too many to lose without a word
-_MISSING = frozenset(
-    {"nan", "null", "none", "undefined", "n/a", "#n/a", "na", "<na>", "nil", "missing", "-", "--", "?", "...", "todo"}
-)
+_NEVER = frozenset({"nan", "#n/a", "<na>", "undefined"})  # written by programs alone, never meant
+_MISSING = _NEVER | frozenset({"null", "none", "n/a", "na", "nil", "missing", "-", "--", "?", "...", "todo"})
 _ENOUGH_TO_DIFFER = 8  # rows of which some should be answered in another way
+_MOST = 0.8  # of the prompt; an answer may well be quoted from a longer one
 _LONG_ANSWER = 24  # characters; a shorter one may well stand in its prompt, such as a label among those to choose from
 
 
@@ -24,7 +26,7 @@ def check_rows(subject: Subject) -> Iterator[Finding]:
     yield from _cut(subject)
     chosen = [pair for pair in subject.pairs if not pair.example.is_document]
     if len(chosen) >= _ENOUGH_TO_DIFFER:
-        yield from _alike(chosen)
+        yield from _alike(subject, chosen)
         yield from _given_away(chosen)
 
 
@@ -71,18 +73,19 @@ def _cut(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _alike(pairs: list[Pair]) -> Iterator[Finding]:
+def _alike(subject: Subject, pairs: list[Pair]) -> Iterator[Finding]:
     answers = Counter(pair.example.answer.strip() for pair in pairs)
     answer, count = answers.most_common(1)[0]
-    if count == len(pairs):
+    if count == len(pairs) and len(_learned(subject.training.rows)) == 1:  # not merely rare
         yield Finding(
             "one-answer",
-            f"all of the {count} rows looked at have the same answer, {answer[:60]!r}; the model would learn to say it "
-            "whatever it is asked. Check which field is the completion.",
+            f"all of the {len(subject.training.rows):,} rows have the same answer, {answer[:60]!r}; the model would "
+            "learn to say it whatever it is asked. Check which field is the completion.",
         )
-    missing = sum(number for text, number in answers.items() if text.casefold() in _MISSING)
+    words = _NEVER if _is_label_set(subject, pairs) else _MISSING
+    missing = sum(number for text, number in answers.items() if text.casefold() in words)
     if missing > _MANY * len(pairs):
-        word = next(text for text, _ in answers.most_common() if text.casefold() in _MISSING)
+        word = next(text for text, _ in answers.most_common() if text.casefold() in words)
         yield Finding(
             "placeholder",
             f"{missing} of the {len(pairs)} answers looked at stand for a missing value, such as {word!r} in "
@@ -90,20 +93,38 @@ def _alike(pairs: list[Pair]) -> Iterator[Finding]:
         )
 
 
+def _is_label_set(subject: Subject, pairs: list[Pair]) -> bool:
+    """Whether answers other than a missing value repeat, too, so that it may be one of a few labels."""
+    missing = {_ids(pair.row) for pair in pairs if pair.example.answer.strip().casefold() in _MISSING}
+    others = {ids: count for ids, count in _learned(subject.training.rows).items() if ids not in missing}
+    return 0 < 2 * len(others) <= sum(others.values())
+
+
+def _learned(rows: Sequence[Rendered]) -> Counter[tuple[int, ...]]:
+    """How often each answer is learned, token for token, over all rows."""
+    return Counter(map(_ids, rows))
+
+
+def _ids(row: Rendered) -> tuple[int, ...]:
+    return tuple(compress(row.ids, row.supervised))
+
+
 def _given_away(pairs: list[Pair]) -> Iterator[Finding]:
     """Whether the model could copy nearly every answer from its prompt."""
     long = [pair for pair in pairs if len(pair.example.answer.strip()) >= _LONG_ANSWER]
-    given = [pair for pair in long if pair.example.answer.strip() in _asked(pair.example)]
+    given = [pair for pair in long if _is_given(pair.example)]
     if len(long) >= _ENOUGH_TO_DIFFER and len(given) > 0.9 * len(long):
         yield Finding(
             "answer-in-prompt",
-            f"{len(given)} of {len(long)} prompts hold their whole answer (so {given[0].where}), and the model would "
-            "learn to copy; check which field is the prompt.",
+            f"{len(given)} of {len(long)} prompts are or end with their own answer (so {given[0].where}), and the "
+            "model would learn to copy; check which field is the prompt.",
         )
 
 
-def _asked(example: Example) -> str:
-    return "\n".join(message.text for index, message in enumerate(example.messages) if index not in example.supervised)
+def _is_given(example: Example) -> bool:
+    asked = [message.text for index, message in enumerate(example.messages) if index not in example.supervised]
+    prompt, answer = "\n".join(asked).strip(), example.answer.strip()
+    return prompt.endswith(answer) or (answer in prompt and len(answer) >= _MOST * len(prompt))
 
 
 def _where(pairs: list[Pair], answer: str) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from carrara.recipe import TuneRecipe
+from carrara.tune.methods import decays
 from carrara.tune.optimizer import learning_rate_at
 from carrara.tune.truth.finding import Finding
 from carrara.tune.truth.subject import Subject
@@ -13,6 +14,8 @@ from carrara.tune.truth.subject import Subject
 _HIGH, _LOW = 100, 1e-3  # times the method's own learning rate; what is tuned by hand lies well within
 _MOST_EPOCHS = 100
 _SCALES = (1 / 64, 64)  # of alpha over rank, or its root; usual is 0.25 to 16
+_LEAST_KEPT = 0.01  # of the weights by decay alone; what is learned meanwhile makes up for a half
+_LEAST_SEEN = 0.1  # of the rows, by a single step
 _LOOKED_AT = 500  # steps of the schedule
 _EPSILON = 1e-8  # Adam's
 
@@ -29,7 +32,7 @@ def check_settings(subject: Subject) -> Iterator[Finding]:
             f"tune.learning_rate is {rate:g}, {rate / usual:.1g} times what method {recipe.method} usually takes "
             f"({usual:g}); it would {end}.",
         )
-    yield from _schedule(recipe, steps)
+    yield from _schedule(subject, recipe, steps)
     yield from _length(subject, recipe, steps)
     if recipe.method in ("lora", "qlora"):
         yield from _adapter(recipe)
@@ -42,7 +45,7 @@ def check_settings(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def _schedule(recipe: TuneRecipe, steps: int) -> Iterator[Finding]:
+def _schedule(subject: Subject, recipe: TuneRecipe, steps: int) -> Iterator[Finding]:
     shown = sorted({round(place * (steps - 1) / _LOOKED_AT) for place in range(_LOOKED_AT + 1)})
     rates = [learning_rate_at(step, steps, recipe) for step in shown]
     peak, mean = recipe.effective_learning_rate, sum(rates) / len(rates)
@@ -59,10 +62,10 @@ def _schedule(recipe: TuneRecipe, steps: int) -> Iterator[Finding]:
             f"average, where tune.learning_rate is {peak:g}.",
         )
     kept = (1 - min(1.0, mean * recipe.weight_decay)) ** steps
-    if kept < 0.5:
+    if kept < _LEAST_KEPT and any(decays(*named) for named in subject.training.optimizer.parameters.items()):
         yield Finding(
             "weight-decay",
-            f"tune.weight_decay {recipe.weight_decay:g} alone would shrink the weights to {kept:.0%} over {steps:,} "
+            f"tune.weight_decay {recipe.weight_decay:g} alone would shrink the weights to {kept:.1%} over {steps:,} "
             "steps; 0 to 0.1 is usual.",
         )
 
@@ -75,11 +78,11 @@ def _length(subject: Subject, recipe: TuneRecipe, steps: int) -> Iterator[Findin
             f"tune.epochs is {recipe.epochs:g}: {rows:,} rows would be learned by heart in {steps:,} steps; 1 to 5 is "
             "usual.",
         )
-    if steps < 2:
+    if steps < 2 and recipe.batch_size < _LEAST_SEEN * rows:
         yield Finding(
             "steps",
-            f"{rows:,} rows in batches of {recipe.batch_size} over {recipe.epochs:g} epochs make {steps} step, which "
-            "changes next to nothing; lower tune.batch_size or raise tune.epochs.",
+            f"{recipe.epochs:g} epochs make a single step, which sees {recipe.batch_size} of {rows:,} rows and changes "
+            "next to nothing; raise tune.epochs.",
         )
 
 
