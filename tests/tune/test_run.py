@@ -181,3 +181,19 @@ def test_the_step_that_is_kept_is_told(
     assert summary["kept"]["why"] == (
         "the best held-out loss, 2.0000; stopped after 4 of 12 steps, as 2 held-out losses were no better"
     )
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"method": "prompt", "rank": 16, "virtual_tokens": 300}, "virtual tokens leave no room"),
+        ({"patience": 1}, "tune.patience does nothing without held-out rows"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    keys: dict[str, Any], sentence: str, workspace: Workspace, tiny_model: Model, tmp_path: Path
+) -> None:
+    unsplit = PrepareRecipe(render="plain", test=0, validation=0)
+    rows = prepared(workspace, write_pairs(tmp_path / "rows.jsonl", 30), unsplit)
+    with pytest.raises(Refusal, match=sentence):
+        tune_model(workspace, tiny_model, rows, _recipe(**keys), Silent())

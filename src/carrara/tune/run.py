@@ -12,6 +12,7 @@ from typing import Any
 from carrara.data.dataset import Dataset
 from carrara.data.render.dataset import count_tokens, render_usable, usable_length
 from carrara.data.render.example import Rendered
+from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.models.load import Loaded, load_model
 from carrara.models.machine import choose_device, choose_dtype, prepare_for_heavy_work
@@ -32,7 +33,7 @@ from carrara.tune.state import Place, take_best
 from carrara.tune.trackers import Tracker, open_trackers
 from carrara.tune.training import Training
 from carrara.tune.truth import check_truth, require_truth
-from carrara.workspace import Artefact, Draft, Workspace, artefact_id
+from carrara.workspace import Artefact, Draft, Workspace, artefact_id, write_atomically
 
 FORMAT = 5  # raised when the same recipe would give another result
 _CHECKPOINTS, _TRUTH = "checkpoints", "truth.json"
@@ -263,6 +264,8 @@ def make_training(
     longest = usable_length(recipe.tune.max_length, context)
     rows = render_usable(dataset, "train", loaded.tokenizer, longest, progress)
     validation = render_usable(dataset, "validation", loaded.tokenizer, longest, progress)
+    if recipe.tune.patience and not validation:
+        raise Refusal("tune.patience does nothing without held-out rows; leave it out, or raise prepare.validation.")
     training = Training(
         network=network,
         optimizer=Optimizer(trainable(network), choose_dtype(recipe.tune.dtype), recipe.tune),
@@ -311,4 +314,4 @@ def _announce(rows: Sequence[Rendered], recipe: Recipe, progress: Progress) -> N
 
 
 def _write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    write_atomically(path, json.dumps(value, indent=1))

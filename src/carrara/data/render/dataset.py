@@ -63,7 +63,9 @@ def count_tokens(rows: Sequence[Rendered]) -> TokenCounts:
 
 
 def usable_length(wanted: int | None, context: int) -> int:
-    """The longest row in tokens; raises Refusal if more is wanted than the model's context holds."""
+    """The longest row in tokens; raises Refusal if more is wanted than the model's context holds, or it holds none."""
+    if context < 2:
+        raise Refusal("the model's virtual tokens leave no room for rows in its context; lower tune.virtual_tokens.")
     if wanted and wanted > context:
         raise Refusal(f"tune.max_length is {wanted}, but the model's context holds {context} tokens; lower it.")
     return wanted or context
