@@ -1,4 +1,4 @@
-"""The fault table in a reduced form: each fault in one format, and a few dozen set-ups with nothing wrong."""
+"""The fault table in a reduced form: every other fault in one format, and some set-ups with nothing wrong."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.mark.slow
 def test_faults_are_found() -> None:
-    results = [run_case(case) for case in fault_cases(_SEED, formats=1)]
+    results = [run_case(case) for case in [*fault_cases(_SEED, formats=1)][::2]]
     made = [result for result in results if result.outcome]
     missed = [_told(result.case) for result in made if result.outcome and not result.outcome.by]
-    assert len(made) >= 80
+    assert len({result.case.name for result in made}) >= 40
     assert len(missed) <= 0.05 * len(made), missed
 
 
 @pytest.mark.slow
 def test_healthy_set_ups_are_left_alone() -> None:
-    results = [run_case(case) for case in healthy_cases(_SEED, 30)]
+    results = [run_case(case) for case in healthy_cases(_SEED, 18)]
     refused = [(_told(each.case), each.outcome.sentence) for each in results if each.outcome and each.outcome.by]
     assert refused == []
 
