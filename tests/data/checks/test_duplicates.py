@@ -107,7 +107,7 @@ def test_a_form_letter_neither_merges_its_rows_nor_hides_copies_among_them(share
     draw = random.Random(shared)
     vocabulary = words(draw, 5_000)
     letter = draw.choices(vocabulary, k=shared)
-    rows = [letter[:30] + draw.choices(vocabulary, k=100 - shared) + letter[30:] for _ in range(5_000)]
+    rows = [letter[:30] + draw.choices(vocabulary, k=100 - shared) + letter[30:] for _ in range(3_000)]
     for copy in range(0, 200, 2):
         rows[copy + 1] = edited(draw, rows[copy], 2, vocabulary)
     texts = [" ".join(row) for row in rows]
