@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from carrara.data.dataset import Dataset
@@ -87,3 +89,16 @@ def write_pairs(path: Path, count: int = 40) -> Path:
 def prepared(workspace: Workspace, source: Path | str, recipe: PrepareRecipe | None = None) -> Dataset:
     """The dataset of a file under the options of a recipe."""
     return prepare_dataset(workspace, Recipe(data=str(source), prepare=recipe or PrepareRecipe()), Silent())
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread meanwhile: matrices this small are slower on several, which wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

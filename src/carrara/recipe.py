@@ -96,6 +96,11 @@ class TuneRecipe(Section):
     def effective_alpha(self) -> float:
         return self.alpha or 2.0 * self.rank
 
+    @property
+    def adapter_scale(self) -> float:
+        """By what LoRA multiplies what its two matrices give."""
+        return self.effective_alpha / (self.rank**0.5 if self.rslora else self.rank)
+
 
 class EvaluateRecipe(Section):
     """What the model is measured on. `benchmarks` is a folder of benchmark files."""

@@ -14,8 +14,6 @@ from unittest import mock
 
 from carrara.cli.main import main
 
-RANDOM_MODEL = ["untrained-tokens", "guessing"]  # what the truth check rightly finds in a tiny random model
-
 
 @dataclass(frozen=True)
 class Result:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tests.cli.calling import RANDOM_MODEL, call, listed, write_questions
+from tests.cli.calling import call, listed, write_questions
 from tests.tiny import write_pairs
 
 
@@ -31,9 +31,6 @@ class Ground:
         return path
 
     def recipe(self, **fields: Any) -> Path:
-        tune = fields.get("tune", {})
-        if isinstance(tune, dict):
-            fields["tune"] = {"allow": RANDOM_MODEL, **tune}
         return self.write("recipe.yaml", yaml.safe_dump({"model": str(self.model), "data": "pairs.jsonl", **fields}))
 
     def refusal(self, *arguments: str | Path, env: dict[str, str] | None = None) -> str:

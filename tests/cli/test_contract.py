@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from tests.cli.calling import RANDOM_MODEL, Result, call, write_questions
+from tests.cli.calling import Result, call, write_questions
 from tests.tiny import write_pairs
 
 COLUMNS = ("task", "item", "id", "loglikelihoods", "prediction", "gold", "correct")
-TUNE = {"epochs": 1, "batch_size": 8, "rank": 4, "dtype": "float32", "allow": RANDOM_MODEL}
+TUNE = {"epochs": 1, "batch_size": 8, "rank": 4, "dtype": "float32"}
 
 
 @dataclass(frozen=True)

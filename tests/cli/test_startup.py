@@ -38,6 +38,11 @@ def test_what_needs_no_model_loads_no_heavy_library(arguments: list[str]) -> Non
     assert not set(HEAVY) & set(modules)
 
 
+def test_comparing_scores_needs_no_torch() -> None:
+    loaded = "import sys, carrara.verdict.stage; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", loaded], timeout=60, check=True)
+
+
 def test_help_names_every_verb(carrara: Command) -> None:
     result = carrara("--help")
     assert result.returncode == 0

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
 
 from tests.faults.cases import KITS, Case, fault_cases, healthy_cases, run_case
+from tests.tiny import one_thread
 
 _SEED = 3
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """The models are tiny, and threads would wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(scope="module", autouse=True)
+def _on_one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 @pytest.mark.slow

@@ -39,7 +39,6 @@ _COMMON: dict[str, Any] = {
     "checkpoint_minutes": 0.0003,  # 18 ms: in the middle of batches as well
     "validate_every": 3,
     "patience": 3,
-    "allow": ("guessing", "untrained-tokens"),  # the model is random
 }
 _METHODS: dict[str, dict[str, Any]] = {
     "lora": {"method": "lora", "rank": 4, "dropout": 0.05},

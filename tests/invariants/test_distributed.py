@@ -30,8 +30,7 @@ model: {model}
 data: {data}
 prepare: {{render: plain, test: 0.1, validation: 0.1}}
 tune: {{method: {method}, parallel: {parallel}, rank: 4, epochs: {epochs}, batch_size: 5, micro_batch_tokens: 128,
-  learning_rate: 0.001, dropout: {dropout}, dtype: float32, checkpoint_minutes: 0,
-  allow: [untrained-tokens, guessing]}}
+  learning_rate: 0.001, dropout: {dropout}, dtype: float32, checkpoint_minutes: 0}}
 """
 
 Write = Callable[..., Path]

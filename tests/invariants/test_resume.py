@@ -18,7 +18,7 @@ RECIPE = """
 model: {model}
 data: {data}
 prepare: {{render: plain, test: 0.1, validation: 0.1}}
-tune: {{rank: 4, epochs: 5000, batch_size: 4, checkpoint_minutes: 9, allow: [guessing, untrained-tokens, steps]}}
+tune: {{rank: 4, epochs: 5000, batch_size: 4, checkpoint_minutes: 9, allow: [steps]}}
 """
 
 

@@ -53,7 +53,7 @@ def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
 def test_states_and_gradients_are_the_librarys(
     options: Any, given: Any, queries: int, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused, "_QUERIES", queries)
+    monkeypatch.setattr(fused, "QUERIES_AT_ONCE", queries)
     recipe = TuneRecipe.model_validate(options)
     plain, ours = (_network(tiny_model, recipe) for _ in range(2))
     assert fuse(ours)

@@ -25,7 +25,6 @@ from carrara.tune.training import Training
 from carrara.workspace import Workspace
 from tests.tiny import prepared, write_pairs
 
-RANDOM = ("guessing", "untrained-tokens", "learning-rate", "steps")  # what is wrong with a random tiny model
 PLAIN = PrepareRecipe(render="plain", test=0.1, validation=0.1)
 
 
@@ -97,7 +96,7 @@ def test_only_the_adapter_learns(tiny_model: Model, dataset: Dataset, tmp_path: 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_run_learns_and_loads(method: Any, workspace: Workspace, tiny_model: Model, dataset: Dataset) -> None:
-    recipe = Recipe(tune=TuneRecipe(method=method, epochs=6, learning_rate=3e-3, batch_size=8, allow=RANDOM))
+    recipe = Recipe(tune=TuneRecipe(method=method, epochs=6, learning_rate=3e-3, batch_size=8))
     run = tune_model(workspace, tiny_model, dataset, recipe, Silent())
     losses = [point["loss"] for point in run.curve]
     assert losses[-1] < 0.7 * losses[0]
@@ -117,9 +116,7 @@ def test_an_adapter_is_a_plain_peft_adapter(workspace: Workspace, tiny_model: Mo
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    run = tune_model(
-        workspace, tiny_model, dataset, Recipe(tune=TuneRecipe(learning_rate=1e-2, allow=RANDOM)), Silent()
-    )
+    run = tune_model(workspace, tiny_model, dataset, Recipe(tune=TuneRecipe(learning_rate=1e-2)), Silent())
     base = AutoModelForCausalLM.from_pretrained(tiny_model.path)
     ids = torch.tensor([[5, 6, 7]])
     with torch.inference_mode():
@@ -134,7 +131,11 @@ def test_full_tuning_starts_from_the_weights_as_stored(
     workspace: Workspace, tiny_model: Model, dataset: Dataset
 ) -> None:
     """With no learning to speak of, the saved weights are the stored ones and not their bfloat16 rounding."""
-    recipe = Recipe(tune=TuneRecipe(method="full", learning_rate=1e-20, dtype="bfloat16", epochs=0.01, allow=RANDOM))
+    recipe = Recipe(
+        tune=TuneRecipe(
+            method="full", learning_rate=1e-20, dtype="bfloat16", epochs=0.01, allow=("learning-rate", "steps")
+        )
+    )
     run = tune_model(workspace, tiny_model, dataset, recipe, Silent())
     before = load_model(tiny_model, "float32").network.state_dict()
     after = load_model(model_of_run(run.artefact, workspace), "float32").network.state_dict()
@@ -145,7 +146,7 @@ def test_rows_that_cannot_be_rendered_are_set_aside(workspace: Workspace, tiny_m
     path = write_pairs(tmp_path / "pairs.jsonl", 30)
     path.write_text(path.read_text() + '{"prompt": "Hi<|im_end|>", "completion": "x"}\n')
     chat = prepared(workspace, path, PrepareRecipe(test=0, validation=0))
-    run = tune_model(workspace, tiny_model, chat, Recipe(tune=TuneRecipe(batch_size=30, allow=RANDOM)), Silent())
+    run = tune_model(workspace, tiny_model, chat, Recipe(tune=TuneRecipe(batch_size=30)), Silent())
     assert run.artefact.summary["steps"] == 1
     loaded = load_model(tiny_model, "float32")
     said: list[str] = []

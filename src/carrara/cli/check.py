@@ -18,7 +18,7 @@ def check_command(
     recipe: Annotated[Path, typer.Argument(help="Recipe in YAML: model, data, tune …")],
     model: Annotated[str | None, typer.Option(help="Overrides the recipe's model.")] = None,
     data: Annotated[str | None, typer.Option(help="Overrides the recipe's data.")] = None,
-    allow: Annotated[list[str] | None, typer.Option(help="A check that may find something; repeatable.")] = None,
+    allow: Annotated[list[str] | None, typer.Option(help="Let this check find something; repeatable.")] = None,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 
 from carrara.models.catalogue import Shape
 from carrara.models.fitted import Kind
+from carrara.models.forward import LOGITS_AT_ONCE, QUERIES_AT_ONCE
 from carrara.models.rates import Rates
 from carrara.recipe import TuneRecipe
 
-_LOGITS = {"cpu": 24 << 20, "cuda": 512 << 20}  # bytes of logits that exist at once (tune/objective.py)
 _NF4 = 0.53  # bytes a weight: four bits and the block scales of QLoRA (arXiv 2305.14314)
-_QUERIES = 512  # whose scores exist at once (tune/fused.py)
 _CALLS = 20  # small operations in a layer's forward pass, whatever the sizes
 _ADAM = 40  # bytes that a step moves for each trained parameter: gradient, master, moments, the network's copy
 _COLLECT = 10  # bytes that a pass moves for each: its gradient, added to the sum
@@ -124,7 +123,7 @@ def memory_parts(
     if tune.method not in ("full", "lora", "qlora"):  # whose linear modules need not know what entered them
         inputs = 0
     layers = 1 if tune.checkpoint_activations else shape.layers  # all of one layer, or of each
-    scores = shape.heads * min(_QUERIES, seen.squares / seen.places)
+    scores = shape.heads * min(QUERIES_AT_ONCE, seen.squares / seen.places)
     return {
         "runtime": 1.0,
         "weights": parameters * (_NF4 if tune.method == "qlora" else width),
@@ -135,7 +134,7 @@ def memory_parts(
         "between": layers * between * width * places,
         "entries": shape.layers * shape.width * width * places if tune.checkpoint_activations else 0.0,
         "passing": (sum(_kept_values(shape)) + 3 * scores) * width * places,
-        "logits": 3 * min(logits, _LOGITS[kind]),  # with their softmax and its gradient
+        "logits": 3 * min(logits, LOGITS_AT_ONCE[kind]),  # with their softmax and its gradient
     }
 
 

@@ -6,6 +6,7 @@ so that training, scoring and chatting see them alike, and they are computed onc
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from carrara.errors import Refusal
@@ -13,6 +14,10 @@ from carrara.errors import Refusal
 if TYPE_CHECKING:
     import torch
     from transformers import DynamicCache
+
+# What exists at once, whatever a pass holds; the planner counts with it.
+LOGITS_AT_ONCE = MappingProxyType({"cpu": 24 << 20, "cuda": 512 << 20})  # bytes of float32; a GPU needs many to be busy
+QUERIES_AT_ONCE = 512  # that attend at once: bounds the scores, and spares the keys that come later
 
 _UNKNOWN_SCALES = ("logit_scale", "logits_scaling")
 

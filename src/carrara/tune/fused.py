@@ -14,10 +14,10 @@ import torch
 from torch.autograd import Function
 from torch.nn import functional
 
+from carrara.models.forward import QUERIES_AT_ONCE, decoder_of
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-_QUERIES = 512  # that attend at once: bounds the scores that exist, and spares the keys that come later
 
 
 def fuse(network: Any) -> bool:
@@ -26,8 +26,6 @@ def fuse(network: Any) -> bool:
     Only plain LLaMA layers on a processor do. Weights stay where they are, so that saving is not touched.
     """
     from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel
-
-    from carrara.models.forward import decoder_of
 
     decoder = decoder_of(network)
     if type(decoder) is not LlamaModel or decoder.config.hidden_act != "silu" or decoder.device.type != "cpu":
@@ -196,8 +194,8 @@ class _Attend(Function):
 
 
 def _blocks(length: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, length, _QUERIES):
-        yield start, min(start + _QUERIES, length)
+    for start in range(0, length, QUERIES_AT_ONCE):
+        yield start, min(start + QUERIES_AT_ONCE, length)
 
 
 def _weights(q: Tensor, k: Tensor, mask: Tensor | None, start: int, end: int) -> Tensor:

@@ -44,7 +44,7 @@ def compile_layers(network: Any, device: torch.device, progress: Progress) -> No
         ) from error
     cost = "a while"
     if device.type == "cpu":
-        cost = "minutes each time (four for 135M parameters on two cores, where it made no later step faster)"
+        cost = "minutes each time"
     progress.say(f"the first steps compile the layers, which takes {cost}")
     for layer in decoder_of(network).layers:
         layer.compile(dynamic=True)

@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from carrara.data.render.batches import Tensors
-from carrara.models.forward import hidden_states, project
+from carrara.models.forward import LOGITS_AT_ONCE, hidden_states, project
 from carrara.tune.sharded import gathered
 
 if TYPE_CHECKING:
     import torch
 
-_LOGITS = {"cpu": 24 << 20, "cuda": 512 << 20}  # bytes of float32 logits at once; a GPU needs many rows to be busy
-
 
 def chunk_size(vocabulary: int, device: str) -> int:
     """The positions whose logits exist at once; their gradient and a copy or two stand beside them."""
-    return max(16, _LOGITS.get(device, _LOGITS["cuda"]) // (4 * vocabulary))
+    return max(16, LOGITS_AT_ONCE.get(device, LOGITS_AT_ONCE["cuda"]) // (4 * vocabulary))
 
 
 def summed_loss(network: Any, tensors: Tensors) -> torch.Tensor:

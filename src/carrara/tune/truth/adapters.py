@@ -86,7 +86,7 @@ def _seated(subject: Subject) -> Iterator[Finding]:
         yield Finding("adapter", f"{len(surplus)} modules carry the adapter unasked; the first is {surplus[0]}.")
     if recipe.method == "ia3":
         return
-    scale = recipe.effective_alpha / (math.sqrt(recipe.rank) if recipe.rslora else recipe.rank)
+    scale = recipe.adapter_scale
     wrong = [name for name, layer in layers.items() if not math.isclose(_scale_of(layer), scale, rel_tol=1e-3)]
     if wrong:
         yield Finding(

@@ -87,7 +87,7 @@ def _length(subject: Subject, recipe: TuneRecipe, steps: int) -> Iterator[Findin
 
 
 def _adapter(recipe: TuneRecipe) -> Iterator[Finding]:
-    scale = recipe.effective_alpha / (math.sqrt(recipe.rank) if recipe.rslora else recipe.rank)
+    scale = recipe.adapter_scale
     if not _SCALES[0] <= scale <= _SCALES[1]:
         yield Finding(
             "scale",
