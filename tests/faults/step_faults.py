@@ -267,9 +267,17 @@ def _loss(change: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Broke
 
     def make(old: Any) -> Any:
         del old
-        return lambda network, hidden, targets: change(objective.project(network, hidden), targets)
 
-    return Broken(((objective, "_loss", make),))
+        def into_gradient(logits: torch.Tensor, targets: torch.Tensor, scale: float) -> Any:
+            leaf = logits.detach().float().requires_grad_()
+            loss = change(leaf, targets)
+            loss.backward()
+            assert leaf.grad is not None
+            return (leaf.grad * scale).to(logits.dtype), loss.detach()
+
+        return into_gradient
+
+    return Broken(((objective, "into_gradient", make),))
 
 
 def labels_smoothed(setup: SetUp, chance: random.Random) -> Broken:

@@ -136,7 +136,7 @@ def _log_probabilities(loaded: Loaded, hidden: torch.Tensor, wanted: list[tuple[
     for chunk, numbers in by_chunk.items():
         first = chunk * _PREDICTIONS
         index = torch.tensor(places[first : first + _PREDICTIONS], device=hidden.device)
-        logits = project(loaded.network, hidden.index_select(0, index))
+        logits = project(loaded.network, hidden.index_select(0, index)).float()
         rows = torch.tensor([row_of[wanted[n][0]] - first for n in numbers], device=hidden.device)
         tokens = torch.tensor([wanted[n][1] for n in numbers], device=hidden.device)
         found = logits[rows, tokens] - torch.logsumexp(logits, dim=-1)[rows]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from carrara.models.catalogue import Shape
 from carrara.models.fitted import Kind
-from carrara.models.forward import LOGITS_AT_ONCE, QUERIES_AT_ONCE
+from carrara.models.forward import LOGITS_AT_ONCE, QUERIES_AT_ONCE, WEIGHTS_KEPT
 from carrara.models.rates import Rates
 from carrara.recipe import TuneRecipe
 
@@ -122,8 +122,14 @@ def memory_parts(
     inputs, between = _kept_values(shape)
     if tune.method not in ("full", "lora", "qlora"):  # whose linear modules need not know what entered them
         inputs = 0
+    length = seen.squares / seen.places  # of a row, on the average
+    if kind == "cpu" and tune.method in ("full", "lora"):  # the layers written by hand, `tune/fused.py`
+        if tune.method == "lora" and not (tune.dora or tune.dropout):
+            inputs = shape.heads * shape.head_width  # the rest is computed again
+        if length <= WEIGHTS_KEPT:
+            between += round(shape.heads * (length + min(length, QUERIES_AT_ONCE)) / 2)
     layers = 1 if tune.checkpoint_activations else shape.layers  # all of one layer, or of each
-    scores = shape.heads * min(QUERIES_AT_ONCE, seen.squares / seen.places)
+    scores = shape.heads * min(QUERIES_AT_ONCE, length)
     return {
         "runtime": 1.0,
         "weights": parameters * (_NF4 if tune.method == "qlora" else width),

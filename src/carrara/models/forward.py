@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 # What exists at once, whatever a pass holds; the planner counts with it.
-LOGITS_AT_ONCE = MappingProxyType({"cpu": 24 << 20, "cuda": 512 << 20})  # bytes of float32; a GPU needs many to be busy
-QUERIES_AT_ONCE = 512  # that attend at once: bounds the scores, and spares the keys that come later
+LOGITS_AT_ONCE = MappingProxyType({"cpu": 48 << 20, "cuda": 512 << 20})  # bytes in float32; a GPU needs many to be busy
+QUERIES_AT_ONCE = 128  # that attend at once: bounds the scores, and spares the keys that come later
+WEIGHTS_KEPT = 512  # places of a row up to which attention's weights are kept for the backward pass
 
 _UNKNOWN_SCALES = ("logit_scale", "logits_scaling")
 
@@ -96,9 +97,9 @@ def check_head(network: Any) -> None:
 
 
 def project(network: Any, hidden: torch.Tensor) -> torch.Tensor:
-    """Logits in float32 of hidden states `(n, width)`: `(n, vocabulary)`."""
+    """Logits of hidden states `(n, width)`: `(n, vocabulary)`, in the network's precision."""
     import torch
 
-    logits = network.get_output_embeddings()(hidden).float()
+    logits = network.get_output_embeddings()(hidden)
     cap = getattr(network.config, "final_logit_softcapping", None)
-    return torch.tanh(logits / cap) * cap if cap else logits
+    return torch.tanh(logits.float() / cap) * cap if cap else logits

@@ -85,6 +85,10 @@ def prepare_for_heavy_work() -> None:
     # Threads that spin long at a barrier starve the ones they wait for as soon as anything else runs beside;
     # a short spin costs nothing when the machine is quiet and gained 1.5 times when it was not.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # oneDNN, and torch above it, keep the code made for the last 1,024 shapes of a product, half a MB each. Rows of
+    # ever new lengths fill that with what is hardly used again; a pass needs some dozens, and making one takes no time.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "32")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -73,7 +73,7 @@ class _Step:
         with torch.inference_mode():
             ids = torch.tensor([list(tokens)], device=self._loaded.device)
             hidden = read_on(self._loaded.network, ids, self._cache)
-            return project(self._loaded.network, hidden[0, -1])
+            return project(self._loaded.network, hidden[0, -1]).float()
 
 
 def _chooser(request: ChatRequest, device: torch.device) -> Callable[[torch.Tensor], int]:

@@ -7,14 +7,15 @@ network's weights, names and results stay as they are, to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.autograd import Function
 from torch.nn import functional
 
-from carrara.models.forward import QUERIES_AT_ONCE, decoder_of
+from carrara.models.forward import QUERIES_AT_ONCE, WEIGHTS_KEPT, decoder_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +35,7 @@ def fuse(network: Any) -> bool:
     for layer in layers:
         layer.forward = _Layer(layer)
     norm: Any = decoder.norm
-    norm.forward = lambda x: _Norm.apply(x, norm.weight, norm.variance_epsilon)
+    norm.forward = lambda x: _Run.apply(*_normed(norm, x))
     return len(layers) == len(decoder.layers)
 
 
@@ -56,41 +57,40 @@ class _Layer:
         if past_key_values is not None or position_embeddings is None:
             given = {"attention_mask": attention_mask, "position_embeddings": position_embeddings}
             return self._plain(hidden_states, **given, past_key_values=past_key_values, **others)
-        attention, mlp, x = self._layer.self_attn, self._layer.mlp, hidden_states
-        inner = _normed(self._layer.input_layernorm, x)
-        queries, keys, values = _project([attention.q_proj, attention.k_proj, attention.v_proj], inner)
+        layer, attention, mlp, x = self._layer, self._layer.self_attn, self._layer.mlp, hidden_states
+        heads = [attention.q_proj, attention.k_proj, attention.v_proj]
+        queries, keys, values = _project(heads, *_normed(layer.input_layernorm, x))
         cos, sin = (part[..., : part.shape[-1] // 2] for part in position_embeddings)
         seen = _Attend.apply(queries, keys, values, cos, sin, _additive(attention_mask, x.dtype))
-        (out,) = _project([attention.o_proj], seen)
+        (out,) = _project([attention.o_proj], _Same(), seen)
         x = x + out
-        inner = _normed(self._layer.post_attention_layernorm, x)
-        gate, up = _project([mlp.gate_proj, mlp.up_proj], inner)
-        (out,) = _project([mlp.down_proj], _Gate.apply(gate, up))
+        gate, up = _project([mlp.gate_proj, mlp.up_proj], *_normed(layer.post_attention_layernorm, x))
+        (out,) = _project([mlp.down_proj], _Gate(), gate, up)
         return x + out
 
 
 def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """A mask as numbers to add to the scores; the least stays finite, so that a row that sees nothing is a number."""
+    """A mask as numbers to add to the scores."""
     if mask is None:
         return None
-    least = torch.finfo(dtype).min / 2
     if mask.dtype is torch.bool:
-        return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, least)
-    return mask.to(dtype).clamp(min=least)
+        return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, _least(dtype))
+    return mask.to(dtype).clamp(min=_least(dtype))
 
 
 # ---- linear layers ----
 
 
-def _project(modules: Sequence[Any], x: Tensor) -> Sequence[Tensor]:
-    """What some linear layers make of the same `x`; plain LoRA on all of them is computed together."""
+def _project(modules: Sequence[Any], part: _Part, *inputs: Tensor) -> Sequence[Tensor]:
+    """What some linear layers make of what `part` makes of `inputs`; plain LoRA on all of them is computed together."""
     if not all(map(_is_plain_lora, modules)):
+        x = _Run.apply(part, *inputs)
         return [module(x) for module in modules]
     weights = [module.base_layer.weight for module in modules]
     first = [module.lora_A[module.active_adapter[0]].weight for module in modules]
     second = [module.lora_B[module.active_adapter[0]].weight for module in modules]
     scales = [module.scaling[module.active_adapter[0]] for module in modules]
-    return _Lora.apply(x, scales, *weights, *first, *second)
+    return _Lora.apply(part, scales, *inputs, *weights, *first, *second)
 
 
 def _is_plain_lora(module: Any) -> bool:
@@ -113,34 +113,42 @@ def _is_plain_lora(module: Any) -> bool:
 
 
 class _Lora(Function):
-    """y = x Wᵀ + scale (x Aᵀ) Bᵀ for several W, A, B and one x (arXiv 2106.09685); W has no gradient."""
+    """y = x Wᵀ + scale (x Aᵀ) Bᵀ for several W, A, B and the x of one part (arXiv 2106.09685); W has no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scales: Sequence[float], *matrices: Tensor) -> tuple[Tensor, ...]:
-        flat, count = x.flatten(0, -2), len(scales)
-        weights, first, second = matrices[:count], matrices[count : 2 * count], matrices[2 * count :]
-        ranks = [a.shape[0] for a in first]
-        low = torch.mm(flat, torch.cat(first).t()).split(ranks, 1)
-        ctx.save_for_backward(x, *low, *matrices)
-        ctx.scales, ctx.ranks = scales, ranks
+    def forward(ctx: Any, part: _Part, scales: Sequence[float], *tensors: Tensor) -> tuple[Tensor, ...]:
+        inputs, (weights, first, second) = _parted(tensors, len(scales), 3)
+        x = part.forward(*inputs)
+        flat = x.flatten(0, -2)
+        low = torch.mm(flat, torch.cat(first).t()).split([a.shape[0] for a in first], 1)
+        ctx.save_for_backward(*tensors, *low)
+        ctx.part, ctx.scales = part, scales
         return tuple(
-            torch.mm(flat, w.t()).addmm_(part, b.t(), alpha=scale).view(*x.shape[:-1], -1)
-            for w, b, part, scale in zip(weights, second, low, scales, strict=True)
+            torch.mm(flat, w.t()).addmm_(lowered, b.t(), alpha=scale).view(*x.shape[:-1], -1)
+            for w, b, lowered, scale in zip(weights, second, low, scales, strict=True)
         )
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        count = len(ctx.scales)
-        x, *kept = ctx.saved_tensors
-        low, weights, first, second = (kept[i * count : (i + 1) * count] for i in range(4))
+        part, scales = ctx.part, ctx.scales
+        inputs, (weights, first, second, low) = _parted(ctx.saved_tensors, len(scales), 4)
+        x = part.forward(*inputs)
         flat, outer = x.flatten(0, -2), [gradient.flatten(0, -2) for gradient in gradients]
-        inner = torch.cat([torch.mm(g, b).mul_(s) for g, b, s in zip(outer, second, ctx.scales, strict=True)], 1)
+        inner = torch.cat([torch.mm(g, b).mul_(s) for g, b, s in zip(outer, second, scales, strict=True)], 1)
         below = torch.mm(inner, torch.cat(first))
         for gradient, weight in zip(outer, weights, strict=True):
             below.addmm_(gradient, weight)
-        down = torch.mm(inner.t(), flat).split(ctx.ranks)
-        up = [torch.mm(g.t(), part).mul_(s) for g, part, s in zip(outer, low, ctx.scales, strict=True)]
-        return below.view_as(x), None, *([None] * count), *down, *up
+        down = torch.mm(inner.t(), flat).split([a.shape[0] for a in first])
+        up = [torch.mm(g.t(), lowered).mul_(s) for g, lowered, s in zip(outer, low, scales, strict=True)]
+        return None, None, *part.backward(below.view_as(x), *inputs), *([None] * len(scales)), *down, *up
+
+
+def _parted(
+    tensors: tuple[Tensor, ...], count: int, groups: int
+) -> tuple[tuple[Tensor, ...], list[tuple[Tensor, ...]]]:
+    """The tensors before the last `groups` of `count` each, and those groups."""
+    start = len(tensors) - groups * count
+    return tensors[:start], [tensors[i : i + count] for i in range(start, len(tensors), count)]
 
 
 # ---- attention ----
@@ -149,7 +157,8 @@ class _Lora(Function):
 class _Attend(Function):
     """Rotary positions (arXiv 2104.09864) and attention, `(rows, length, heads · width)` in and out.
 
-    `cos` and `sin` hold the first half of each, their second half being the same.
+    `cos` and `sin` hold the first half of each, their second half being the same. Some queries attend at a time, and
+    to no keys after them. How much each attends to each is kept where rows are short, and else computed again.
     """
 
     @staticmethod
@@ -160,53 +169,62 @@ class _Attend(Function):
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
         q, k = _turned(_heads(queries, width), cos, sin), _turned(_heads(keys, width), cos, sin)
         v = _heads(values, width).contiguous()
-        ctx.save_for_backward(q, k, v, cos, sin)
-        ctx.mask = mask
         out = torch.empty_like(queries)
-        places = _heads(out, width)
-        q3, k3, v3 = _each_head(q, k, v)
-        for start, end in _blocks(q.shape[2]):
-            seen = torch.bmm(_weights(q3, k3, mask, start, end), v3[:, :end])
+        places, kept = _heads(out, width), []
+        for start, end in _blocks(q):
+            weights = _weights(q, k, mask, start, end)
+            seen = torch.bmm(weights, v.flatten(0, 1)[:, :end])
             places[:, :, start:end] = seen.view(*q.shape[:2], -1, width)
+            if q.shape[2] <= WEIGHTS_KEPT:
+                kept.append(weights)
+        ctx.save_for_backward(q, k, v, cos, sin, *kept)
+        ctx.mask = mask
         return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        q, k, v, cos, sin = ctx.saved_tensors
-        q3, k3, v3 = _each_head(q, k, v)
-        gradient = _heads(gradient, q.shape[3]).reshape(q3.shape)
-        for_q, for_k, for_v = torch.empty_like(q3), torch.zeros_like(k3), torch.zeros_like(v3)
-        for start, end in _blocks(q.shape[2]):
-            weights, above = _weights(q3, k3, ctx.mask, start, end), gradient[:, start:end]
-            scores = torch.ops.aten._softmax_backward_data(torch.bmm(above, v3[:, :end].mT), weights, -1, weights.dtype)
-            for_q[:, start:end] = torch.bmm(scores, k3[:, :end])
-            for_k[:, :end] += torch.bmm(scores.mT, q3[:, start:end])
-            for_v[:, :end] += torch.bmm(weights.mT, above)
+        q, k, v, cos, sin, *kept = ctx.saved_tensors
+        gradient = _heads(gradient, q.shape[3])
+        for_q, for_k, for_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for start, end in _blocks(q):
+            weights = kept.pop(0) if kept else _weights(q, k, ctx.mask, start, end)
+            asked, above = (_sharing(x, k, start, end) for x in (q, gradient))
+            along = torch.bmm(above, v.flatten(0, 1)[:, :end].mT)
+            scores = torch.ops.aten._softmax_backward_data(along, weights, -1, weights.dtype)
+            for_q[:, :, start:end] = torch.bmm(scores, k.flatten(0, 1)[:, :end]).view(*q.shape[:2], -1, q.shape[3])
+            for_k.flatten(0, 1)[:, :end] += torch.bmm(scores.mT, asked)
+            for_v.flatten(0, 1)[:, :end] += torch.bmm(weights.mT, above)
         back = cos * q.shape[3] ** -0.5, sin * -(q.shape[3] ** -0.5)
-        return (
-            _flat(_turned(for_q.view(q.shape), *back)),
-            _flat(_turned(_summed(for_k, k), *back)),
-            _flat(_summed(for_v, v)),
-            None,
-            None,
-            None,
-        )
+        return _flat(_turned(for_q, *back)), _flat(_turned(for_k, *back)), _flat(for_v), None, None, None
 
 
-def _blocks(length: int) -> Iterator[tuple[int, int]]:
+def _blocks(q: Tensor) -> Iterator[tuple[int, int]]:
+    length = q.shape[2]
     for start in range(0, length, QUERIES_AT_ONCE):
         yield start, min(start + QUERIES_AT_ONCE, length)
 
 
 def _weights(q: Tensor, k: Tensor, mask: Tensor | None, start: int, end: int) -> Tensor:
-    """How much the queries from `start` to `end` attend to the keys before `end`, `(rows · heads, queries, keys)`."""
+    """How much the queries from `start` to `end` attend to the keys before `end`, those of a shared key together."""
+    asked = _sharing(q, k, start, end)
+    scores = asked.new_empty(*asked.shape[:2], end)
+    scores.baddbmm_(asked, k.flatten(0, 1)[:, :end].mT, beta=0, alpha=q.shape[3] ** -0.5)
+    each_head = scores.view(*q.shape[:2], -1, end)
     if mask is None:
-        least = torch.finfo(q.dtype).min / 2
-        added = torch.full((end - start, end), least, dtype=q.dtype).triu_(start + 1)
+        each_head[..., start:] += torch.full((end - start,) * 2, _least(q.dtype), dtype=q.dtype).triu_(1)
     else:
-        part = mask[:, :, start:end, :end]
-        added = part[0, 0] if len(mask) == 1 else part.expand(-1, q.shape[0] // len(mask), -1, -1).flatten(0, 1)
-    return torch.baddbmm(added, q[:, start:end], k[:, :end].mT, alpha=q.shape[2] ** -0.5).softmax(-1)
+        each_head += mask[:, :, start:end, :end]
+    return scores.softmax(-1)
+
+
+def _sharing(x: Tensor, k: Tensor, start: int, end: int) -> Tensor:
+    """`(rows · keys' heads, queries of all heads that share them, width)` of x `(rows, heads, length, width)`."""
+    return x[:, :, start:end].reshape(k.shape[0] * k.shape[1], -1, x.shape[3])
+
+
+def _least(dtype: torch.dtype) -> float:
+    """Added to a score it leaves nothing of it, and stays finite where it is all that a query sees."""
+    return torch.finfo(dtype).min / 2
 
 
 def _heads(x: Tensor, width: int) -> Tensor:
@@ -217,18 +235,6 @@ def _flat(x: Tensor) -> Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def _each_head(q: Tensor, k: Tensor, v: Tensor) -> list[Tensor]:
-    """`(rows · heads, length, width)` of each, keys and values repeated for the heads that share them."""
-    group = q.shape[1] // k.shape[1]
-    return [q.flatten(0, 1), *(x.repeat_interleave(group, 1).flatten(0, 1) for x in (k, v))]
-
-
-def _summed(x: Tensor, shared: Tensor) -> Tensor:
-    """The gradients of repeated keys or values, added up for each of the shared ones."""
-    rows, heads, length, width = shared.shape
-    return x.view(rows, heads, -1, length, width).sum(2)
-
-
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     half = x.shape[-1] // 2
     left, right, out = x[..., :half], x[..., half:], torch.empty(x.shape, dtype=x.dtype)
@@ -237,45 +243,77 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out
 
 
-# ---- element by element ----
+# ---- what is cheap to compute again ----
 
 
-def _normed(norm: Any, x: Tensor) -> Tensor:
-    return _Norm.apply(x, norm.weight, norm.variance_epsilon)  # type: ignore[no-any-return]
+class _Part(Protocol):
+    """A function of some tensors that what follows runs again in its backward pass instead of keeping the result."""
+
+    @property
+    def forward(self) -> Callable[..., Tensor]:
+        """What it makes of its inputs."""
+        ...
+
+    @property
+    def backward(self) -> Callable[..., tuple[Tensor | None, ...]]:
+        """The gradients of its inputs, of the gradient of what it made and of those inputs."""
+        ...
 
 
-class _Norm(Function):
-    """x / root of the mean square of x, times a weight (arXiv 1910.07467); the gradient is computed in float32."""
+class _Run(Function):
+    """A part by itself."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(x, weight)
-        ctx.epsilon = epsilon
-        return functional.rms_norm(x, weight.shape, weight, epsilon)
+    def forward(ctx: Any, part: _Part, *inputs: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(*inputs)
+        ctx.part = part
+        return part.forward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        x, weight = ctx.saved_tensors
-        wide = x.float()
-        scale = wide.square().mean(-1, keepdim=True).add_(ctx.epsilon).rsqrt_()
-        above = gradient.float()
-        for_weight = None
-        if ctx.needs_input_grad[1]:
+        return None, *ctx.part.backward(gradient, *ctx.saved_tensors)
+
+
+@dataclass(frozen=True)
+class _Same:
+    """x itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def backward(self, gradient: Tensor, x: Tensor) -> tuple[Tensor]:
+        return (gradient,)
+
+
+def _normed(norm: Any, x: Tensor) -> tuple[_Norm, Tensor, Tensor]:
+    return _Norm(norm.variance_epsilon), x, norm.weight
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """x / root of the mean square of x, times a weight (arXiv 1910.07467); the gradient is computed in float32."""
+
+    epsilon: float
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        return functional.rms_norm(x, weight.shape, weight, self.epsilon)
+
+    def backward(self, gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor | None]:
+        wide, above, for_weight = x.float(), gradient.float(), None
+        scale = wide.square().mean(-1, keepdim=True).add_(self.epsilon).rsqrt_()
+        if weight.requires_grad:
             for_weight = (above * wide).mul_(scale).flatten(0, -2).sum(0).to(weight.dtype)
         above = above * weight
         along = (above * wide).mean(-1, keepdim=True).mul_(scale.square())
-        return above.addcmul_(wide, along, value=-1).mul_(scale).to(x.dtype), for_weight, None
+        return above.addcmul_(wide, along, value=-1).mul_(scale).to(x.dtype), for_weight
 
 
-class _Gate(Function):
+@dataclass(frozen=True)
+class _Gate:
     """silu(gate) · up (arXiv 2002.05202)."""
 
-    @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.save_for_backward(gate, up)
+    def forward(self, gate: Tensor, up: Tensor) -> Tensor:
         return functional.silu(gate).mul_(up)
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        gate, up = ctx.saved_tensors
+    def backward(self, gradient: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ops.aten.silu_backward(gradient * up, gate), functional.silu(gate).mul_(gradient)

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     import torch
 
 
+_IN_CACHE = 16  # rows of logits that a processor turns into their gradient at once
+
+
 def chunk_size(vocabulary: int, device: str) -> int:
-    """The positions whose logits exist at once; their gradient and a copy or two stand beside them."""
+    """The positions whose logits exist at once."""
     return max(16, LOGITS_AT_ONCE.get(device, LOGITS_AT_ONCE["cuda"]) // (4 * vocabulary))
 
 
@@ -49,11 +52,29 @@ def _learn(network: Any, tensors: Tensors, scale: float) -> torch.Tensor:
     cut = learned.detach().requires_grad_()
     total = torch.zeros((), device=cut.device)
     for states, targets in _chunks(network, cut, tensors.targets):
-        loss = _loss(network, states, targets)
-        (loss * scale).backward()
-        total += loss.detach()
+        logits = project(network, states)
+        gradient, loss = into_gradient(logits.detach(), targets, scale)
+        logits.backward(gradient)
+        total += loss
     learned.backward(cut.grad)
     return total
+
+
+def into_gradient(logits: torch.Tensor, targets: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn logits `(n, vocabulary)` into `scale` times the gradient of their summed cross-entropy; gives that, too.
+
+    In place, and computed in float32 whatever the logits are.
+    """
+    import torch
+
+    total = torch.zeros((), device=logits.device)
+    at_once = _IN_CACHE if logits.device.type == "cpu" else len(logits)
+    for rows, right in zip(logits.split(at_once), targets[:, None].split(at_once), strict=True):
+        logs = rows.float().log_softmax(-1)
+        total -= logs.gather(1, right).sum()
+        shares = logs.exp_().scatter_add_(1, right, torch.full_like(right, -1, dtype=logs.dtype))
+        rows.copy_(shares.mul_(scale))
+    return logits, total
 
 
 def _states(network: Any, tensors: Tensors) -> torch.Tensor:
@@ -70,4 +91,4 @@ def _chunks(network: Any, states: torch.Tensor, targets: torch.Tensor) -> Iterat
 def _loss(network: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     import torch
 
-    return torch.nn.functional.cross_entropy(project(network, hidden), targets, reduction="sum")
+    return torch.nn.functional.cross_entropy(project(network, hidden).float(), targets, reduction="sum")

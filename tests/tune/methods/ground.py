@@ -61,7 +61,7 @@ def tuned(model: Model, recipe: TuneRecipe, steps: int = 4) -> Tuned:
 
 def logits(network: Any, ids: torch.Tensor = IDS) -> torch.Tensor:
     """Logits `(rows, longest, vocabulary)` by the one forward pass there is."""
-    return project(network, hidden_states(network, ids).flatten(0, 1)).unflatten(0, tuple(ids.shape))
+    return project(network, hidden_states(network, ids).flatten(0, 1)).float().unflatten(0, tuple(ids.shape))
 
 
 def saved(done: Tuned, folder: Path) -> Model:
