@@ -106,6 +106,7 @@ def test_what_is_allowed_is_recorded(ground: Ground) -> None:
         (["--from", "run/nothing"], "'run/nothing' is no artefact"),
         (["--batch", "many"], "key 'tune.micro_batch_tokens"),
         (["--batch", "0"], "key 'tune.micro_batch_tokens"),
+        (["--allow", "magic"], "tune.allow: there is no check 'magic'"),
         (["--track", "excel"], "key 'tune.track.0'"),
         (["--method", "magic"], "key 'tune.method'"),
     ],
@@ -116,10 +117,11 @@ def test_what_makes_no_sense_is_refused(ground: Ground, options: list[str], sent
     assert sentence in result.sentence
 
 
-def test_from_takes_runs_alone(ground: Ground) -> None:
-    result = ground.tune("--from", ground.model)
+@pytest.mark.parametrize("other", ["dataset/0123456789abcdef", "hub:org/name", "smollm2-135m", ""])
+def test_from_takes_runs_alone(ground: Ground, other: str) -> None:
+    result = ground.tune("--from", other or ground.model)
     assert result.code == 2
-    assert "which is no run" in result.sentence
+    assert "is no run of this workspace" in result.sentence
 
 
 def test_what_is_to_be_typed_after_ctrl_c_does_not_begin_anew(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:

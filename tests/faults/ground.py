@@ -21,7 +21,7 @@ from carrara.models.load import Loaded
 from carrara.progress import Silent
 from carrara.recipe import make_recipe
 from carrara.tune.distributed import World
-from carrara.tune.run import make_training
+from carrara.tune.job import Job, make_training
 from carrara.tune.training import Training
 from carrara.tune.truth import check_truth, require_truth
 from carrara.workspace import Workspace
@@ -95,7 +95,7 @@ def build(setup: SetUp, folder: Path) -> tuple[Loaded, Dataset, Training]:
     dataset = prepare_dataset(workspace, recipe, Silent())
     run = folder / "run"
     run.mkdir()
-    loaded, training = make_training(base, dataset, recipe, World(0, 1), run, Silent())
+    loaded, training = make_training(Job(base, dataset, recipe, World(0, 1), run, Silent()))
     return loaded, dataset, training
 
 

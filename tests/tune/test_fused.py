@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from carrara.models import Model
 from carrara.models.forward import hidden_states
@@ -14,6 +15,7 @@ from carrara.recipe import TuneRecipe
 from carrara.tune import fused
 from carrara.tune.fused import fuse
 from carrara.tune.methods import attach
+from carrara.tune.network import recompute_activations
 
 IDS = torch.randint(3, 250, (3, 40), generator=torch.Generator().manual_seed(0))
 PLACES = torch.cat([torch.arange(17), torch.arange(9), torch.arange(14)])[None].expand(3, -1)
@@ -42,7 +44,7 @@ def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).float().norm() / other.float().norm().clamp(min=1e-9))
 
 
-@pytest.mark.parametrize("queries", [512, 7])
+@pytest.mark.parametrize(("queries", "kept"), [(512, 512), (7, 512), (7, 0)])
 @pytest.mark.parametrize("given", [{}, {"positions": PLACES}, {"mask": TREE}], ids=["rows", "packed", "masked"])
 @pytest.mark.parametrize(
     "options",
@@ -51,9 +53,10 @@ def _distance(one: torch.Tensor, other: torch.Tensor) -> float:
     ids=["lora", "some", "dora", "dropout", "full", "ia3"],
 )  # fmt: skip
 def test_states_and_gradients_are_the_librarys(
-    options: Any, given: Any, queries: int, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+    options: Any, given: Any, queries: int, kept: int, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fused, "QUERIES_AT_ONCE", queries)
+    monkeypatch.setattr(fused, "WEIGHTS_KEPT", kept)
     recipe = TuneRecipe.model_validate(options)
     plain, ours = (_network(tiny_model, recipe) for _ in range(2))
     assert fuse(ours)
@@ -63,6 +66,25 @@ def test_states_and_gradients_are_the_librarys(
     assert our_gradients.keys() == their_gradients.keys()
     worst = max(_distance(our_gradients[name], their_gradients[name]) for name in their_gradients)
     assert worst < 2e-5
+
+
+@pytest.mark.parametrize("heads", [(4, 4), (4, 1)])
+@pytest.mark.parametrize("again", [False, True])
+def test_heads_that_share_keys_or_do_not_and_activations_computed_again(
+    heads: tuple[int, int], again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "QUERIES_AT_ONCE", 16)
+    sizes: Any = {"num_attention_heads": heads[0], "num_key_value_heads": heads[1], "head_dim": 16}
+    config = LlamaConfig(vocab_size=256, hidden_size=32, intermediate_size=48, num_hidden_layers=2, **sizes)
+    plain, ours = LlamaForCausalLM(config), LlamaForCausalLM(config)
+    ours.load_state_dict(plain.state_dict())
+    assert fuse(ours)
+    if again:
+        recompute_activations(ours)
+    expected, their_gradients = _result(plain)
+    found, our_gradients = _result(ours)
+    assert _distance(found, expected) < 1e-5
+    assert max(_distance(our_gradients[name], their_gradients[name]) for name in their_gradients) < 2e-5
 
 
 def test_what_needs_a_cache_runs_as_the_library_has_it(tiny_model: Model) -> None:
@@ -87,8 +109,9 @@ def test_in_bfloat16_it_errs_no_more_than_the_library(tiny_model: Model) -> None
     assert our_gradients < 1.3 * plain_gradients
 
 
-def test_another_architecture_is_left_alone(tiny_model: Model) -> None:
+@pytest.mark.parametrize("other", [{"hidden_act": "gelu"}, {"attention_dropout": 0.1}])
+def test_another_architecture_is_left_alone(other: dict[str, Any], tiny_model: Model) -> None:
     network = _network(tiny_model, TuneRecipe(rank=2))
-    network.get_base_model().config.hidden_act = "gelu"
+    network.get_base_model().config.update(other)
     assert not fuse(network)
     assert "forward" not in vars(network.get_base_model().model.layers[0])

@@ -93,6 +93,22 @@ def test_loss_and_gradient_are_plain_cross_entropys(
         assert summed_loss(network, tensors).item() == pytest.approx(plain[0], rel=1e-6)
 
 
+@pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-8)])
+def test_logits_become_the_gradient_of_cross_entropy(dtype: torch.dtype, most: float) -> None:
+    """However many rows are turned at once; in bfloat16 the loss is exact and each gradient rounded once."""
+    chance = torch.Generator().manual_seed(0)
+    logits = (8 * torch.randn(37, 101, generator=chance)).to(dtype)
+    targets = torch.randint(101, (37,), generator=chance)
+    leaf = logits.double().requires_grad_()
+    loss = torch.nn.functional.cross_entropy(leaf, targets, reduction="sum")
+    loss.backward()
+    assert leaf.grad is not None
+    gradient, found = objective.into_gradient(logits, targets, 0.3)
+    assert found.item() == pytest.approx(loss.item(), rel=1e-6)
+    assert gradient.dtype is dtype
+    assert ((gradient.double() - 0.3 * leaf.grad).abs() <= most * (0.3 * leaf.grad).abs() + 1e-7).all()
+
+
 def test_rows_in_one_window_do_not_see_each_other(tiny_model: Model) -> None:
     network = _network(tiny_model, method="lora").eval()
     with torch.inference_mode():

@@ -18,8 +18,9 @@ from carrara.models import Model, model_of_run
 from carrara.models.machine import inspect_machine
 from carrara.progress import Silent
 from carrara.recipe import PrepareRecipe, Recipe, TuneRecipe
-from carrara.tune import loop, run, state
+from carrara.tune import job, loop, run, state
 from carrara.tune.distributed import World
+from carrara.tune.job import Job, make_training
 from carrara.tune.run import tune_model
 from carrara.tune.truth.finding import CHECKS
 from carrara.workspace import Workspace, store
@@ -94,13 +95,13 @@ def test_a_run_that_goes_on_is_settled_as_it_began(
 ) -> None:
     """What would be `auto` now, on a machine that has changed, would cut the passes otherwise."""
     recipe = _recipe(micro_batch_tokens="auto", dropout=0.1, validate_every=3, checkpoint_minutes=0)
-    monkeypatch.setattr(run, "fitting_tokens", lambda *_: 100)
+    monkeypatch.setattr(job, "fitting_tokens", lambda *_: 100)
     whole = tune_model(Workspace(tmp_path / "other"), tiny_model, dataset, recipe, Silent()).artefact
     with _killed(loop, "mean_loss"):
         tune_model(workspace, tiny_model, dataset, recipe, Silent())
     changed = replace(inspect_machine(), accelerator="a small one", accelerator_memory=1)
     monkeypatch.setattr(plan, "inspect_machine", lambda: changed)
-    monkeypatch.setattr(run, "fitting_tokens", lambda *_: 4096)
+    monkeypatch.setattr(job, "fitting_tokens", lambda *_: 4096)
     made = tune_model(workspace, tiny_model, dataset, recipe, Silent()).artefact
     saved = json.loads((made.path / "recipe.json").read_text())["tune"]
     assert (saved["micro_batch_tokens"], saved["batching"], saved["checkpoint_activations"]) == (100, "sorted", False)
@@ -146,7 +147,7 @@ def test_rows_leave_room_for_virtual_tokens_once(
     for model in (tiny_model, model_of_run(made.artefact, workspace)):
         folder = tmp_path / model.name.replace("/", "-")
         folder.mkdir()
-        _, training = run.make_training(model, dataset, _recipe(**keys), World(0, 1), folder, Silent())
+        _, training = make_training(Job(model, dataset, _recipe(**keys), World(0, 1), folder, Silent()))
         assert {len(row.ids) for row in training.rows} == {256 - 20}
 
 

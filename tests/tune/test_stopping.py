@@ -20,8 +20,9 @@ from carrara.recipe import PrepareRecipe, Recipe, TuneRecipe
 from carrara.tune import loop, state, step
 from carrara.tune.checkpoint import newest_first
 from carrara.tune.distributed import World
+from carrara.tune.job import Job, make_training
 from carrara.tune.objective import learn
-from carrara.tune.run import make_training, tune_model
+from carrara.tune.run import tune_model
 from carrara.tune.state import Place, Saver, last_good, take_best
 from carrara.tune.step import take_step
 from carrara.tune.training import History, Training
@@ -58,7 +59,7 @@ def make(tiny_model: Model, dataset: Dataset, tmp_path: Path) -> Make:
         recipe = Recipe(tune=TuneRecipe.model_validate(usual | keys))
         path = tmp_path / folder
         path.mkdir(exist_ok=True)
-        return make_training(tiny_model, dataset, recipe, World(0, 1), path, Silent())[1]
+        return make_training(Job(tiny_model, dataset, recipe, World(0, 1), path, Silent()))[1]
 
     return made
 

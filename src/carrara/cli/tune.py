@@ -42,7 +42,7 @@ def tune_command(
     """Fine-tune a model; run again after a kill, it goes on where it was."""
     from carrara.data.prepare.stage import prepare_dataset
     from carrara.errors import Refusal
-    from carrara.models import resolve_model
+    from carrara.models import resolve_model, resolve_run
     from carrara.progress import Silent
     from carrara.recipe import override, read_recipe
     from carrara.tune.distributed import join_world
@@ -63,11 +63,7 @@ def tune_command(
     require_trackers(wanted.tune.track)
     progress = make_progress() if join_world().leads else Silent()
     store = open_workspace(workspace)
-    base = resolve_model(store, wanted.model, progress)
-    if from_run and base.source.kind != "run":
-        raise Refusal(
-            f"--from names {from_run}, which is no run; `carrara runs run` lists them, --model takes a model."
-        )
+    base = resolve_run(store, from_run) if from_run else resolve_model(store, wanted.model, progress)
     dataset = prepare_dataset(store, wanted, progress)
     progress.say(f"{base.name} learns {dataset.artefact.name} ({dataset.artefact.reference})")
     try:
@@ -112,13 +108,13 @@ def _result(store: Workspace, run: Run, recipe: Recipe) -> dict[str, Any]:
 
 
 def _held_out(run: Run) -> dict[str, float] | None:
-    """The held-out losses by where they were measured, None if none was."""
+    """How often the held-out loss was measured, and what it was where; None if it never was."""
     measured = [point for point in run.curve if "validation_loss" in point]
     kept = [point for point in measured if point["step"] == run.artefact.summary["kept"]["step"]]
     if not measured:
         return None
     names = {"first": measured[0], "last": measured[-1], **({"kept": kept[0]} if kept else {})}
-    return {name: point["validation_loss"] for name, point in names.items()}
+    return {"measured": len(measured), **{name: point["validation_loss"] for name, point in names.items()}}
 
 
 def _print(store: Workspace, run: Run, recipe: Recipe) -> None:
@@ -133,7 +129,8 @@ def _print(store: Workspace, run: Run, recipe: Recipe) -> None:
         print_line(f"from      {' ← '.join(ancestor.reference for ancestor in began)}")
     print_line(f"loss      {loss['first']:.3f} → {loss['last']:.3f} in {summary['steps']} steps")
     if held_out:
-        print_line(f"held-out  {held_out['first']:.3f} → {held_out['last']:.3f}")
+        began_at = f"{held_out['first']:.3f} → " if held_out["measured"] > 1 else ""
+        print_line(f"held-out  {began_at}{held_out['last']:.3f}")
     print_line(f"kept      step {kept['step']}: {kept['why']}")
     print_line(f"cost      {ledger_line(run.ledger, recipe.cost)}")
     if plan := read_plan(run.artefact.path):

@@ -1,7 +1,16 @@
 """Which stone: naming, fetching, converting, loading and planning for models."""
 
 from carrara.models.catalogue import CatalogueModel, read_catalogue
-from carrara.models.model import Model, model_of_run, resolve_model
+from carrara.models.model import Model, model_of_run, resolve_model, resolve_run
 from carrara.models.reference import Reference, parse_reference
 
-__all__ = ["CatalogueModel", "Model", "Reference", "model_of_run", "parse_reference", "read_catalogue", "resolve_model"]
+__all__ = [
+    "CatalogueModel",
+    "Model",
+    "Reference",
+    "model_of_run",
+    "parse_reference",
+    "read_catalogue",
+    "resolve_model",
+    "resolve_run",
+]

@@ -123,11 +123,10 @@ def memory_parts(
     if tune.method not in ("full", "lora", "qlora"):  # whose linear modules need not know what entered them
         inputs = 0
     length = seen.squares / seen.places  # of a row, on the average
-    if kind == "cpu" and tune.method in ("full", "lora"):  # the layers written by hand, `tune/fused.py`
+    if kind == "cpu" and tune.method not in ("prompt", "prefix"):  # layers written by hand, `tune/fused.py`
         if tune.method == "lora" and not (tune.dora or tune.dropout):
             inputs = shape.heads * shape.head_width  # the rest is computed again
-        if length <= WEIGHTS_KEPT:
-            between += round(shape.heads * (length + min(length, QUERIES_AT_ONCE)) / 2)
+        between += round(shape.heads * (min(length, WEIGHTS_KEPT) + min(length, QUERIES_AT_ONCE)) / 2)
     layers = 1 if tune.checkpoint_activations else shape.layers  # all of one layer, or of each
     scores = shape.heads * min(QUERIES_AT_ONCE, length)
     return {
@@ -140,7 +139,7 @@ def memory_parts(
         "between": layers * between * width * places,
         "entries": shape.layers * shape.width * width * places if tune.checkpoint_activations else 0.0,
         "passing": (sum(_kept_values(shape)) + 3 * scores) * width * places,
-        "logits": 3 * min(logits, LOGITS_AT_ONCE[kind]),  # with their softmax and its gradient
+        "logits": 2 * min(logits, LOGITS_AT_ONCE[kind]),  # with their logarithms, which become the gradient
     }
 
 

@@ -45,6 +45,14 @@ def resolve_model(workspace: Workspace, text: str, progress: Progress) -> Model:
     return Model(text, artefact.path, artefact.digest, None, None, artefact)
 
 
+def resolve_run(workspace: Workspace, text: str) -> Model:
+    """The tuned model of this workspace that `text` names; raises Refusal for anything else, and fetches nothing."""
+    local = text.startswith("run/") or Path(text).is_dir()
+    if local and (run := _run(workspace, parse_reference(text))):
+        return model_of_run(run, workspace)
+    raise Refusal(f"'{text}' is no run of this workspace; `carrara runs run` lists them, --model takes a model.")
+
+
 def model_of_run(run: Artefact, workspace: Workspace) -> Model:
     """The tuned model that a run left: its own weights, or its one adapter on the base it was trained on."""
     name = f"run/{run.id}"

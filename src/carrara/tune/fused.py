@@ -7,9 +7,9 @@ network's weights, names and results stay as they are, to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd import Function
@@ -29,7 +29,9 @@ def fuse(network: Any) -> bool:
     from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaModel
 
     decoder = decoder_of(network)
-    if type(decoder) is not LlamaModel or decoder.config.hidden_act != "silu" or decoder.device.type != "cpu":
+    if type(decoder) is not LlamaModel or decoder.device.type != "cpu":
+        return False
+    if decoder.config.hidden_act != "silu" or decoder.config.attention_dropout:
         return False
     layers: list[Any] = [layer for layer in decoder.layers if type(layer) is LlamaDecoderLayer]
     for layer in layers:
@@ -58,24 +60,15 @@ class _Layer:
             given = {"attention_mask": attention_mask, "position_embeddings": position_embeddings}
             return self._plain(hidden_states, **given, past_key_values=past_key_values, **others)
         layer, attention, mlp, x = self._layer, self._layer.self_attn, self._layer.mlp, hidden_states
-        heads = [attention.q_proj, attention.k_proj, attention.v_proj]
-        queries, keys, values = _project(heads, *_normed(layer.input_layernorm, x))
+        modules = [attention.q_proj, attention.k_proj, attention.v_proj]
+        queries, keys, values = _project(modules, *_normed(layer.input_layernorm, x))
         cos, sin = (part[..., : part.shape[-1] // 2] for part in position_embeddings)
-        seen = _Attend.apply(queries, keys, values, cos, sin, _additive(attention_mask, x.dtype))
+        seen = _Attend.apply(queries, keys, values, cos, sin, attention_mask)
         (out,) = _project([attention.o_proj], _Same(), seen)
         x = x + out
         gate, up = _project([mlp.gate_proj, mlp.up_proj], *_normed(layer.post_attention_layernorm, x))
         (out,) = _project([mlp.down_proj], _Gate(), gate, up)
         return x + out
-
-
-def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """A mask as numbers to add to the scores."""
-    if mask is None:
-        return None
-    if mask.dtype is torch.bool:
-        return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, _least(dtype))
-    return mask.to(dtype).clamp(min=_least(dtype))
 
 
 # ---- linear layers ----
@@ -84,7 +77,7 @@ def _additive(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 def _project(modules: Sequence[Any], part: _Part, *inputs: Tensor) -> Sequence[Tensor]:
     """What some linear layers make of what `part` makes of `inputs`; plain LoRA on all of them is computed together."""
     if not all(map(_is_plain_lora, modules)):
-        x = _Run.apply(part, *inputs)
+        x = inputs[0] if isinstance(part, _Same) else _Run.apply(part, *inputs)
         return [module(x) for module in modules]
     weights = [module.base_layer.weight for module in modules]
     first = [module.lora_A[module.active_adapter[0]].weight for module in modules]
@@ -157,8 +150,9 @@ def _parted(
 class _Attend(Function):
     """Rotary positions (arXiv 2104.09864) and attention, `(rows, length, heads · width)` in and out.
 
-    `cos` and `sin` hold the first half of each, their second half being the same. Some queries attend at a time, and
-    to no keys after them. How much each attends to each is kept where rows are short, and else computed again.
+    `cos` and `sin` hold the first half of each, their second half being the same. `mask` is the library's, or None for
+    a causal one. Some queries attend at a time, and to no keys after them. How much each attends to each is kept where
+    rows are short, and else computed again.
     """
 
     @staticmethod
@@ -175,7 +169,7 @@ class _Attend(Function):
             weights = _weights(q, k, mask, start, end)
             seen = torch.bmm(weights, v.flatten(0, 1)[:, :end])
             places[:, :, start:end] = seen.view(*q.shape[:2], -1, width)
-            if q.shape[2] <= WEIGHTS_KEPT:
+            if q.shape[2] <= WEIGHTS_KEPT and any(ctx.needs_input_grad):
                 kept.append(weights)
         ctx.save_for_backward(q, k, v, cos, sin, *kept)
         ctx.mask = mask
@@ -185,7 +179,7 @@ class _Attend(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         q, k, v, cos, sin, *kept = ctx.saved_tensors
         gradient = _heads(gradient, q.shape[3])
-        for_q, for_k, for_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for_q, for_k, for_v = torch.empty_like(q), *(torch.zeros(k.shape) for _ in range(2))  # sums, so in float32
         for start, end in _blocks(q):
             weights = kept.pop(0) if kept else _weights(q, k, ctx.mask, start, end)
             asked, above = (_sharing(x, k, start, end) for x in (q, gradient))
@@ -195,7 +189,14 @@ class _Attend(Function):
             for_k.flatten(0, 1)[:, :end] += torch.bmm(scores.mT, asked)
             for_v.flatten(0, 1)[:, :end] += torch.bmm(weights.mT, above)
         back = cos * q.shape[3] ** -0.5, sin * -(q.shape[3] ** -0.5)
-        return _flat(_turned(for_q, *back)), _flat(_turned(for_k, *back)), _flat(for_v), None, None, None
+        return (
+            _flat(_turned(for_q, *back)),
+            _flat(_turned(for_k.to(k.dtype), *back)),
+            _flat(for_v.to(v.dtype)),
+            None,
+            None,
+            None,
+        )
 
 
 def _blocks(q: Tensor) -> Iterator[tuple[int, int]]:
@@ -213,8 +214,15 @@ def _weights(q: Tensor, k: Tensor, mask: Tensor | None, start: int, end: int) ->
     if mask is None:
         each_head[..., start:] += torch.full((end - start,) * 2, _least(q.dtype), dtype=q.dtype).triu_(1)
     else:
-        each_head += mask[:, :, start:end, :end]
+        each_head += _additive(mask[:, :, start:end, :end], q.dtype)
     return scores.softmax(-1)
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask as numbers to add to the scores."""
+    if mask.dtype is torch.bool:
+        return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, _least(dtype))
+    return mask.to(dtype).clamp(min=_least(dtype))
 
 
 def _sharing(x: Tensor, k: Tensor, start: int, end: int) -> Tensor:
@@ -243,21 +251,7 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out
 
 
-# ---- what is cheap to compute again ----
-
-
-class _Part(Protocol):
-    """A function of some tensors that what follows runs again in its backward pass instead of keeping the result."""
-
-    @property
-    def forward(self) -> Callable[..., Tensor]:
-        """What it makes of its inputs."""
-        ...
-
-    @property
-    def backward(self) -> Callable[..., tuple[Tensor | None, ...]]:
-        """The gradients of its inputs, of the gradient of what it made and of those inputs."""
-        ...
+# ---- parts that are cheap to compute again ----
 
 
 class _Run(Function):
@@ -317,3 +311,6 @@ class _Gate:
 
     def backward(self, gradient: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
         return torch.ops.aten.silu_backward(gradient * up, gate), functional.silu(gate).mul_(gradient)
+
+
+_Part = _Same | _Norm | _Gate

@@ -52,12 +52,16 @@ def _learn(network: Any, tensors: Tensors, scale: float) -> torch.Tensor:
     cut = learned.detach().requires_grad_()
     total = torch.zeros((), device=cut.device)
     for states, targets in _chunks(network, cut, tensors.targets):
-        logits = project(network, states)
-        gradient, loss = into_gradient(logits.detach(), targets, scale)
-        logits.backward(gradient)
-        total += loss
+        total += _learn_chunk(network, states, targets, scale)
     learned.backward(cut.grad)
     return total
+
+
+def _learn_chunk(network: Any, states: torch.Tensor, targets: torch.Tensor, scale: float) -> torch.Tensor:
+    logits = project(network, states)
+    gradient, loss = into_gradient(logits.detach(), targets, scale)
+    logits.backward(gradient)
+    return loss
 
 
 def into_gradient(logits: torch.Tensor, targets: torch.Tensor, scale: float) -> tuple[torch.Tensor, torch.Tensor]:

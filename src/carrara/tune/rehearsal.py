@@ -11,7 +11,7 @@ from carrara.models.machine import prepare_for_heavy_work
 from carrara.progress import Progress
 from carrara.recipe import Recipe
 from carrara.tune.distributed import World
-from carrara.tune.run import as_trained, make_training
+from carrara.tune.job import Job, as_trained, make_training
 from carrara.tune.truth import Truth, check_truth
 
 
@@ -20,5 +20,5 @@ def rehearse(model: Model, dataset: Dataset, recipe: Recipe, progress: Progress)
     prepare_for_heavy_work()
     recipe, model = as_trained(recipe, model)
     with tempfile.TemporaryDirectory() as folder:
-        loaded, training = make_training(model, dataset, recipe, World(0, 1), Path(folder), progress)
+        loaded, training = make_training(Job(model, dataset, recipe, World(0, 1), Path(folder), progress))
         return check_truth(loaded, dataset, training, recipe.tune.allow)

@@ -10,34 +10,33 @@ from pathlib import Path
 from typing import Any
 
 from carrara.data.dataset import Dataset
-from carrara.data.render.dataset import count_tokens, render_usable, usable_length
+from carrara.data.render.dataset import count_tokens
 from carrara.data.render.example import Rendered
-from carrara.errors import Refusal
 from carrara.models import Model
-from carrara.models.load import Loaded, load_model
-from carrara.models.machine import choose_device, choose_dtype, prepare_for_heavy_work
+from carrara.models.load import Loaded
+from carrara.models.machine import choose_device, prepare_for_heavy_work
 from carrara.progress import Progress, Silent
-from carrara.recipe import Recipe, TuneRecipe
+from carrara.recipe import Recipe
 from carrara.tune.account import PLAN, plan_in_words, read_plan
 from carrara.tune.checkpoint import newest_first
 from carrara.tune.curves import METRICS, Curves, read_curves, retell
 from carrara.tune.distributed import World, join_world
-from carrara.tune.fit import fitting_tokens, keep_settled, plan_training, settled, settled_before
-from carrara.tune.ledger import EnergyMeter, Ledger, peak_memory_mb
+from carrara.tune.fit import settled_before
+from carrara.tune.job import CHECKPOINTS, Job, as_trained, make_training, with_tune, write_json
+from carrara.tune.ledger import Ledger, peak_memory_mb
 from carrara.tune.loop import train
-from carrara.tune.methods import attach, continued, save, trainable
-from carrara.tune.network import compile_layers, make_deterministic, recompute_activations
-from carrara.tune.optimizer import Optimizer
+from carrara.tune.methods import save
+from carrara.tune.network import compile_layers
 from carrara.tune.sharded import choose_parallel, make_whole, spread
 from carrara.tune.state import Place, take_best
 from carrara.tune.trackers import Tracker, open_trackers
 from carrara.tune.training import Training
-from carrara.tune.truth import check_truth, require_truth
-from carrara.workspace import Artefact, Draft, Workspace, artefact_id, write_atomically
+from carrara.tune.truth import check_truth, require_known, require_truth
+from carrara.workspace import Artefact, Draft, Workspace, artefact_id
 
 FORMAT = 6  # raised when the same recipe would give another result
-_CHECKPOINTS, _TRUTH = "checkpoints", "truth.json"
-_KEPT = {_CHECKPOINTS, PLAN, _TRUTH, METRICS}  # in the folder, when a run is done
+_TRUTH, _TRACKING = "truth.json", "tracking"
+_KEPT = {CHECKPOINTS, PLAN, _TRUTH, METRICS}  # in the folder, when a run is done
 _HOW = {  # keys that change how a run is made; its result by rounding, and with dropout by other random numbers
     "allow",
     "batching",
@@ -73,6 +72,7 @@ def tune_model(
     `fresh` forgets an unfinished run's checkpoints. Raises Refusal for what cannot be trained, GateFailed for a run
     that diverged.
     """
+    require_known(recipe.tune.allow)
     prepare_for_heavy_work()
     world = join_world()
     device = choose_device()
@@ -89,44 +89,35 @@ def tune_model(
     name = f"{model.source.name}-{recipe.tune.method}"
     identity = artefact_id("run", made_by)
 
+    job = Job(model, dataset, recipe, world, workspace.work_folder("run", identity), progress)
+    tracking = workspace.root / _TRACKING
     if not world.leads:  # takes part in each step; the leading process writes
         with world.watched():
             if workspace.find("run", identity) is None:
-                _train(workspace, model, dataset, recipe, world, workspace.work_folder("run", identity), Silent())
+                _train(replace(job, progress=Silent()), tracking)
             return Run(workspace.wait_for("run", identity))
 
     def build(draft: Draft) -> None:
         if fresh:  # here, where the lock is held: another process may be at work on the same run
-            shutil.rmtree(draft.path / _CHECKPOINTS, ignore_errors=True)
-        _build(workspace, draft, model, dataset, recipe, world, progress)
+            shutil.rmtree(draft.path / CHECKPOINTS, ignore_errors=True)
+        _build(replace(job, folder=draft.path), draft, tracking)
 
     inputs = {"model": model.source, "dataset": dataset.artefact}
     say, standing = progress.say, workspace.find("run", identity)
     if standing:  # trackers asked for only now get what was measured then
-        shutil.rmtree(standing.path / _CHECKPOINTS, ignore_errors=True)  # left by a kill at the very end
-        retell(standing.path / METRICS, _trackers(workspace, recipe, identity, progress))
+        shutil.rmtree(standing.path / CHECKPOINTS, ignore_errors=True)  # left by a kill at the very end
+        retell(standing.path / METRICS, _trackers(job, tracking))
         return Run(standing)
     with world.watched():
         artefact = workspace.make(
-            "run", made_by, build, name=name, inputs=inputs, resumable=True, scratch=(_CHECKPOINTS,), on_wait=say
+            "run", made_by, build, name=name, inputs=inputs, resumable=True, scratch=(CHECKPOINTS,), on_wait=say
         )
         return Run(artefact)
 
 
-def _trackers(workspace: Workspace, recipe: Recipe, identity: str, progress: Progress) -> list[Tracker]:
-    saved = recipe.model_dump(mode="json")
-    return open_trackers(recipe.tune.track, workspace.root / "tracking", f"run/{identity}", saved, progress)
-
-
-def as_trained(recipe: Recipe, model: Model) -> tuple[Recipe, Model]:
-    """Recipe and model with what the model's adapter and the machine decide of them: method, shape and precision."""
-    tune = continued(recipe.tune, model)
-    precision = str(choose_dtype(tune.dtype)).removeprefix("torch.")
-    return _with_tune(recipe, tune, dtype=precision), replace(model, four_bit=tune.method == "qlora")
-
-
-def _with_tune(recipe: Recipe, tune: TuneRecipe, **keys: Any) -> Recipe:
-    return recipe.model_copy(update={"tune": tune.model_copy(update=keys)})
+def _trackers(job: Job, tracking: Path) -> list[Tracker]:
+    saved = job.recipe.model_dump(mode="json")
+    return open_trackers(job.recipe.tune.track, tracking, f"run/{job.folder.name}", saved, job.progress)
 
 
 def _determining(recipe: Recipe) -> dict[str, Any]:
@@ -135,20 +126,12 @@ def _determining(recipe: Recipe) -> dict[str, Any]:
     return {**keys, "learning_rate": recipe.tune.effective_learning_rate, "alpha": recipe.tune.effective_alpha}
 
 
-def _build(
-    workspace: Workspace,
-    draft: Draft,
-    model: Model,
-    dataset: Dataset,
-    recipe: Recipe,
-    world: World,
-    progress: Progress,
-) -> None:
-    loaded, training, place, kept = _train(workspace, model, dataset, recipe, world, draft.path, progress)
+def _build(job: Job, draft: Draft, tracking: Path) -> None:
+    loaded, training, place, kept = _train(job, tracking)
     for path in draft.path.iterdir():
         if path.name not in _KEPT:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    save(training.network, recipe.tune, loaded, draft.path)
+    save(training.network, job.recipe.tune, loaded, draft.path)
     history = place.history
     ledger = Ledger(
         tokens=history.tokens,
@@ -159,11 +142,11 @@ def _build(
         energy_kind=training.meter.kind,
         validation_seconds=history.validation_seconds,
     )
-    _write(draft.path / "ledger.json", ledger.to_json())
-    _write(draft.path / "recipe.json", _with_tune(recipe, training.recipe).model_dump(mode="json"))
+    write_json(draft.path / "ledger.json", ledger.to_json())
+    write_json(draft.path / "recipe.json", with_tune(job.recipe, training.recipe).model_dump(mode="json"))
     draft.summary.update(
-        method=recipe.tune.method,
-        model=model.name,
+        method=job.recipe.tune.method,
+        model=job.model.name,
         steps=place.step,
         loss={"first": history.first_loss, "last": history.last_loss},
         kept={"step": kept, "why": _why(training, place, kept)},
@@ -187,15 +170,7 @@ def _why(training: Training, place: Place, kept: int) -> str:
     return f"the last; step {history.best_step} had the best held-out loss, {history.best_loss:.4f}{early}"
 
 
-def _train(
-    workspace: Workspace,
-    model: Model,
-    dataset: Dataset,
-    recipe: Recipe,
-    world: World,
-    folder: Path,
-    progress: Progress,
-) -> tuple[Loaded, Training, Place, int]:
+def _train(job: Job, tracking: Path) -> tuple[Loaded, Training, Place, int]:
     """Train, from the beginning if the truth check finds nothing wrong, or from the newest checkpoint.
 
     Gives the step whose weights the network holds after, in float32 and whole, in the leading process.
@@ -203,27 +178,27 @@ def _train(
     import torch
 
     # All wait here until the leading process has its folder in order.
-    recipe = _with_tune(recipe, recipe.tune, **settled_before(recipe.tune, folder / _CHECKPOINTS, world))
-    parallel = choose_parallel(model, recipe.tune, world)
-    recipe = _with_tune(recipe, recipe.tune, parallel=parallel)
-    loaded, training = make_training(model, dataset, recipe, world, folder, progress)
-    _announce(training.rows, recipe, progress)
-    if plan := read_plan(folder):
+    job = job.with_tune(**settled_before(job.recipe.tune, job.folder / CHECKPOINTS, job.world))
+    world, progress = job.world, job.progress
+    parallel = choose_parallel(job.model, job.recipe.tune, world)
+    job = job.with_tune(parallel=parallel)
+    loaded, training = make_training(job)
+    _announce(training.rows, job.recipe, progress)
+    if plan := read_plan(job.folder):
         progress.say(f"planned: {training.steps} steps in {plan_in_words(plan)}")
     if world.leads and not newest_first(training.checkpoints):
-        _check_truth(loaded, dataset, training, folder, progress)
-    if recipe.tune.compile:
+        _check_truth(loaded, job, training)
+    if job.recipe.tune.compile:
         compile_layers(training.network, training.device, progress)
     if world.leads:
-        trackers = _trackers(workspace, recipe, folder.name, progress)
-        training = replace(training, curves=Curves(folder / METRICS, trackers))
+        training = replace(training, curves=Curves(job.folder / METRICS, _trackers(job, tracking)))
     if world.size > 1:
         how = "the weights are spread over them" if parallel == "shard" else "each holds all weights"
         progress.say(f"{world.size} processes; {how}")
     if parallel == "shard":
         training = spread(training)
     if world.rank:
-        torch.manual_seed(recipe.tune.seed + world.rank)  # for dropout of its own
+        torch.manual_seed(job.recipe.tune.seed + world.rank)  # for dropout of its own
     place = train(training, progress)
     kept = take_best(training, place, progress)
     make_whole(training)
@@ -231,76 +206,13 @@ def _train(
     return loaded, training, place, kept
 
 
-def _check_truth(loaded: Loaded, dataset: Dataset, training: Training, folder: Path, progress: Progress) -> None:
+def _check_truth(loaded: Loaded, job: Job, training: Training) -> None:
     alone = replace(training, world=World(0, 1))
-    truth = check_truth(loaded, dataset, alone, training.recipe.allow)
-    _write(folder / _TRUTH, truth.to_json())
+    truth = check_truth(loaded, job.dataset, alone, training.recipe.allow)
+    write_json(job.folder / _TRUTH, truth.to_json())
     require_truth(truth)
     allowed = f" but what is allowed: {', '.join(finding.check for finding in truth.allowed)}"
-    progress.say(f"truth check: nothing wrong{allowed if truth.allowed else ''} ({truth.facts['seconds']} s)")
-
-
-def make_training(
-    model: Model, dataset: Dataset, recipe: Recipe, world: World, folder: Path, progress: Progress
-) -> tuple[Loaded, Training]:
-    """Everything the loop needs, seeded and ready for step 1; `folder` takes plan, checkpoints and curves."""
-    import torch
-
-    from carrara.tune.fused import fuse
-
-    make_deterministic(choose_device())
-    torch.manual_seed(recipe.tune.seed)
-    # Full tuning starts from the weights as they are stored; the optimizer makes the bfloat16 copy.
-    will_spread = world.size > 1 and recipe.tune.parallel == "shard"
-    loaded = load_model(
-        model,
-        "float32" if recipe.tune.method == "full" else recipe.tune.dtype,
-        torch.device("cpu") if will_spread else choose_device(),  # what is spread goes to its device layer by layer
-    )
-    network = attach(loaded, recipe.tune)
-    if not recipe.tune.compile and choose_device().type == "cpu":
-        fuse(network)
-    context = replace(loaded, network=network).context  # less the virtual tokens that were attached
-    longest = usable_length(recipe.tune.max_length, context)
-    rows = render_usable(dataset, "train", loaded.tokenizer, longest, progress)
-    validation = render_usable(dataset, "validation", loaded.tokenizer, longest, progress)
-    if recipe.tune.patience and not validation:
-        raise Refusal("tune.patience does nothing without held-out rows; leave it out, or raise prepare.validation.")
-    training = Training(
-        network=network,
-        optimizer=Optimizer(trainable(network), choose_dtype(recipe.tune.dtype), recipe.tune),
-        rows=rows,
-        validation=validation,
-        recipe=recipe.tune,
-        device=loaded.device,
-        world=world,
-        checkpoints=folder / _CHECKPOINTS,
-        meter=EnergyMeter(recipe.cost),
-        curves=Curves(folder / METRICS if world.leads else None),
-        identity=folder.name,
-    )
-    return loaded, _settled(training, model, recipe, progress)
-
-
-def _settled(training: Training, model: Model, recipe: Recipe, progress: Progress) -> Training:
-    """The training with each `auto` of its recipe settled; how, and the plan of it, are written when a run begins."""
-    world = training.world
-    plan = plan_training(model, training.rows, training.validation, recipe)
-    training = replace(training, recipe=settled(recipe.tune, plan))
-    if training.recipe.checkpoint_activations:
-        recompute_activations(training.network)
-    will_spread = world.size > 1 and recipe.tune.parallel == "shard"
-    if recipe.tune.micro_batch_tokens == "auto" and not will_spread:  # the plan's stands where no device can try
-        tokens = fitting_tokens(training, progress)
-        recipe = _with_tune(recipe, training.recipe, micro_batch_tokens=tokens)
-        training = replace(training, recipe=recipe.tune)
-        plan = replace(plan_training(model, training.rows, training.validation, recipe), reason="")  # it was tried
-    agreed = world.from_leader(training.recipe.model_dump_json())  # what was measured differs
-    training = replace(training, recipe=TuneRecipe.model_validate_json(agreed))
-    if world.leads and not newest_first(training.checkpoints):
-        _write(training.checkpoints.parent / PLAN, plan.to_json())
-        keep_settled(training)
-    return training
+    job.progress.say(f"truth check: nothing wrong{allowed if truth.allowed else ''} ({truth.facts['seconds']} s)")
 
 
 def _announce(rows: Sequence[Rendered], recipe: Recipe, progress: Progress) -> None:
@@ -311,7 +223,3 @@ def _announce(rows: Sequence[Rendered], recipe: Recipe, progress: Progress) -> N
         f"({counts.supervised / counts.total:.0%}){cut}; method {recipe.tune.method}, "
         f"learning rate {recipe.tune.effective_learning_rate:g}"
     )
-
-
-def _write(path: Path, value: Any) -> None:
-    write_atomically(path, json.dumps(value, indent=1))

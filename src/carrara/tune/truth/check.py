@@ -29,8 +29,7 @@ def check_truth(loaded: Loaded, dataset: Dataset, training: Training, allow: Col
     `loaded` is the model before anything was attached to it. Network, optimizer and every source of chance are left
     as they were, to the bit. Raises Refusal for a name in `allow` that is no check's.
     """
-    if unknown := sorted(set(allow) - set(CHECKS)):
-        raise Refusal(f"tune.allow: there is no check '{unknown[0]}'; known are {', '.join(CHECKS)}.")
+    require_known(allow)
     started = time.monotonic()
     subject = look_at(loaded, dataset, training)
     found = list(_findings(subject))
@@ -40,6 +39,12 @@ def check_truth(loaded: Loaded, dataset: Dataset, training: Training, allow: Col
         tuple(finding for finding in found if finding.check not in allow),
         tuple(finding for finding in found if finding.check in allow),
     )
+
+
+def require_known(allow: Collection[str]) -> None:
+    """Raise Refusal for a name that is no check's."""
+    if unknown := sorted(set(allow) - set(CHECKS)):
+        raise Refusal(f"tune.allow: there is no check '{unknown[0]}'; known are {', '.join(CHECKS)}.")
 
 
 def require_truth(truth: Truth) -> None:
