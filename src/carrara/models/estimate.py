@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from carrara.models.catalogue import Shape
 from carrara.models.fitted import Kind
-from carrara.models.forward import LOGITS_AT_ONCE, QUERIES_AT_ONCE, WEIGHTS_KEPT
+from carrara.models.forward import LOGITS_AT_ONCE, QUERIES_AT_ONCE
 from carrara.models.rates import Rates
 from carrara.recipe import TuneRecipe
 
@@ -126,7 +126,7 @@ def memory_parts(
     if kind == "cpu" and tune.method not in ("prompt", "prefix"):  # layers written by hand, `tune/fused.py`
         if tune.method == "lora" and not (tune.dora or tune.dropout):
             inputs = shape.heads * shape.head_width  # the rest is computed again
-        between += round(shape.heads * (min(length, WEIGHTS_KEPT) + min(length, QUERIES_AT_ONCE)) / 2)
+        between += round(shape.heads * min(length, QUERIES_AT_ONCE) * 0.6)  # attention's weights, less what is masked
     layers = 1 if tune.checkpoint_activations else shape.layers  # all of one layer, or of each
     scores = shape.heads * min(QUERIES_AT_ONCE, length)
     return {

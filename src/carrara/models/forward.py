@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 # What exists at once, whatever a pass holds; the planner counts with it.
 LOGITS_AT_ONCE = MappingProxyType({"cpu": 48 << 20, "cuda": 512 << 20})  # bytes in float32; a GPU needs many to be busy
-QUERIES_AT_ONCE = 128  # that attend at once: bounds the scores, and spares the keys that come later
-WEIGHTS_KEPT = 512  # places of a row up to which attention's weights are kept for the backward pass
+QUERIES_AT_ONCE = 512  # that attend at once: bounds the scores. A row no longer keeps its weights for going back
 
 _UNKNOWN_SCALES = ("logit_scale", "logits_scaling")
 

@@ -14,7 +14,7 @@ from carrara.data.render.example import Rendered
 from carrara.data.render.plan import lengths_of, plan_here
 from carrara.errors import Refusal
 from carrara.models import Model
-from carrara.models.forward import WEIGHTS_KEPT
+from carrara.models.forward import QUERIES_AT_ONCE
 from carrara.models.machine import give_back_memory, inspect_machine
 from carrara.models.plan import Plan
 from carrara.models.shape import shape_in
@@ -28,7 +28,7 @@ from carrara.tune.training import Training
 from carrara.workspace import write_atomically
 
 _SETTLED = "settled.json"  # beside the checkpoints, which are gone on with in the same way
-_TRIAL = WEIGHTS_KEPT  # places of the pass that is weighed on a processor: no row is heavier for its length
+_TRIAL = QUERIES_AT_ONCE  # places of the pass that is weighed on a processor: no row is heavier for its length
 _LEARNED = 8  # supervised tokens of a row in it: the head's memory does not grow with a pass
 _HEAD = 2  # times the logits that exist at once: with their logarithms, which become the gradient
 _SPARE = 0.95  # of the memory, lest the allocator's gaps tip it over

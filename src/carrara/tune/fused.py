@@ -15,7 +15,7 @@ import torch
 from torch.autograd import Function
 from torch.nn import functional
 
-from carrara.models.forward import QUERIES_AT_ONCE, WEIGHTS_KEPT, decoder_of
+from carrara.models.forward import QUERIES_AT_ONCE, decoder_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -169,7 +169,7 @@ class _Attend(Function):
             weights = _weights(q, k, mask, start, end)
             seen = torch.bmm(weights, v.flatten(0, 1)[:, :end])
             places[:, :, start:end] = seen.view(*q.shape[:2], -1, width)
-            if q.shape[2] <= WEIGHTS_KEPT and any(ctx.needs_input_grad):
+            if q.shape[2] <= QUERIES_AT_ONCE and any(ctx.needs_input_grad):
                 kept.append(weights)
         ctx.save_for_backward(q, k, v, cos, sin, *kept)
         ctx.mask = mask
@@ -200,9 +200,11 @@ class _Attend(Function):
 
 
 def _blocks(q: Tensor) -> Iterator[tuple[int, int]]:
+    """Few in any row, since each has shapes of its own to prepare; short rows are cut to skip what comes later."""
     length = q.shape[2]
-    for start in range(0, length, QUERIES_AT_ONCE):
-        yield start, min(start + QUERIES_AT_ONCE, length)
+    size = QUERIES_AT_ONCE if length > QUERIES_AT_ONCE else QUERIES_AT_ONCE // 4
+    for start in range(0, length, size):
+        yield start, min(start + size, length)
 
 
 def _weights(q: Tensor, k: Tensor, mask: Tensor | None, start: int, end: int) -> Tensor:
