@@ -108,13 +108,13 @@ def _result(store: Workspace, run: Run, recipe: Recipe) -> dict[str, Any]:
 
 
 def _held_out(run: Run) -> dict[str, float] | None:
-    """How often the held-out loss was measured, and what it was where; None if it never was."""
+    """The held-out losses by where they were measured, None if none was."""
     measured = [point for point in run.curve if "validation_loss" in point]
     kept = [point for point in measured if point["step"] == run.artefact.summary["kept"]["step"]]
     if not measured:
         return None
     names = {"first": measured[0], "last": measured[-1], **({"kept": kept[0]} if kept else {})}
-    return {"measured": len(measured), **{name: point["validation_loss"] for name, point in names.items()}}
+    return {name: point["validation_loss"] for name, point in names.items()}
 
 
 def _print(store: Workspace, run: Run, recipe: Recipe) -> None:
@@ -129,7 +129,7 @@ def _print(store: Workspace, run: Run, recipe: Recipe) -> None:
         print_line(f"from      {' ← '.join(ancestor.reference for ancestor in began)}")
     print_line(f"loss      {loss['first']:.3f} → {loss['last']:.3f} in {summary['steps']} steps")
     if held_out:
-        began_at = f"{held_out['first']:.3f} → " if held_out["measured"] > 1 else ""
+        began_at = f"{held_out['first']:.3f} → " if held_out["first"] != held_out["last"] else ""
         print_line(f"held-out  {began_at}{held_out['last']:.3f}")
     print_line(f"kept      step {kept['step']}: {kept['why']}")
     print_line(f"cost      {ledger_line(run.ledger, recipe.cost)}")
