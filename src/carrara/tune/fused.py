@@ -1,8 +1,8 @@
 """A LLaMA decoder layer whose passes are written out by hand, for processors.
 
-Each part is a function with its own backward pass. Nothing is kept that is cheap to compute again, what shares an
-input is multiplied together, and attention is a few matrix products instead of a kernel made for long texts. The
-network's weights, names and results stay as they are, to rounding.
+Nothing is kept that is cheap to compute again, what shares an input is multiplied together, and attention is a few
+matrix products instead of a kernel made for long texts. The network's weights, names and results stay as they are, to
+rounding.
 """
 
 from __future__ import annotations
