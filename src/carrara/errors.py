@@ -1,4 +1,6 @@
-"""The one exception a user sees: a sentence that names the thing, the place and the way out."""
+"""The exceptions a user sees, each a sentence that names the thing, the place and the way out."""
+
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 class Refusal(Exception):
@@ -7,3 +9,8 @@ class Refusal(Exception):
 
 class GateFailed(Exception):
     """A rule over verdicts was not met; the command line prints it and exits 1."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory; torch has no kind of its own for it on a processor."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)

@@ -30,3 +30,14 @@ def test_what_is_wrong_is_refused_and_may_be_allowed(carrara: Command, tmp_path:
     allowed = carrara("check", recipe, "--allow", "guessing", "--allow", "learning-rate")
     assert allowed.returncode == 0, allowed.stderr
     assert "allowed   learning-rate: tune.learning_rate is 10" in allowed.stdout
+
+
+def test_it_takes_what_tune_takes(carrara: Command, tmp_path: Path) -> None:
+    recipe = str(_recipe(tmp_path, "{batch_size: 4, rank: 4}"))
+    whole = carrara("check", recipe, "--method", "full", "--json")
+    assert whole.returncode == 0, whole.stderr
+    part = json.loads(carrara("check", recipe, "--json").stdout)["facts"]["trainable"]
+    assert json.loads(whole.stdout)["facts"]["trainable"] > 2 * part
+    nowhere = carrara("check", recipe, "--from", "dataset/0123")
+    assert nowhere.returncode == 2
+    assert "is no run of this workspace" in nowhere.stderr

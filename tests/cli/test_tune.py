@@ -124,6 +124,15 @@ def test_from_takes_runs_alone(ground: Ground, other: str) -> None:
     assert "is no run of this workspace" in result.sentence
 
 
+def test_a_run_that_diverges_exits_1(ground: Ground) -> None:
+    recipe = ground.recipe.with_name("wild.yaml")
+    wild = {**TUNE, "method": "full", "learning_rate": 10, "batch_size": 4, "epochs": 4}
+    recipe.write_text(yaml.safe_dump({"model": str(ground.model), "data": "pairs.jsonl", "tune": wild}))
+    result = call(ground.workspace, "tune", recipe, "--allow", "learning-rate")
+    assert result.code == 1
+    assert "training stopped at step " in result.sentence
+
+
 def test_what_is_to_be_typed_after_ctrl_c_does_not_begin_anew(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     def pressed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

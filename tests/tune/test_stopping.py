@@ -270,6 +270,27 @@ def test_a_number_that_is_none_stops_the_run_and_the_state_before_is_kept(
     assert f"the last good state is kept in {training.checkpoints / 'step-00000003'}" in sentence
 
 
+def test_a_step_that_breaks_the_weights_does_not_take_the_place_of_good_ones(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = make("run", method="full", checkpoint_minutes=0, schedule="constant")
+    take, calls = type(training.optimizer).step, 0
+
+    def breaking(optimizer: Any, rate: float) -> None:
+        nonlocal calls
+        calls += 1
+        take(optimizer, rate)
+        if calls == 3:
+            for parameter in optimizer.parameters.values():
+                parameter.data.fill_(torch.nan)
+
+    monkeypatch.setattr(type(training.optimizer), "step", breaking)
+    monkeypatch.setattr(Saver, "save_if_due", lambda saver, place: saver.save(place) if place.step == 2 else None)
+    with pytest.raises(GateFailed, match=r"step 4 of .*the loss is nan"):
+        loop.train(training, Silent())
+    assert _steps(training) == ["step-00000002"]
+
+
 def test_the_rows_without_a_number_are_named_first(make: Make) -> None:
     training = make("run", method="full", batch_size=4)
     rows = [replace(row, file="bad.jsonl") for row in training.rows]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from carrara.cli.console import make_progress, print_json, print_line
 from carrara.cli.options import JsonOption, WorkspaceOption
+from carrara.cli.wanted import begin_with, read_wanted
 
 if TYPE_CHECKING:
     from carrara.tune.truth import Truth
@@ -16,26 +17,24 @@ if TYPE_CHECKING:
 
 def check_command(
     recipe: Annotated[Path, typer.Argument(help="Recipe in YAML: model, data, tune …")],
+    method: Annotated[str | None, typer.Option(help="Overrides the recipe's method.")] = None,
     model: Annotated[str | None, typer.Option(help="Overrides the recipe's model.")] = None,
     data: Annotated[str | None, typer.Option(help="Overrides the recipe's data.")] = None,
+    from_run: Annotated[str | None, typer.Option("--from", help="Move on from this run, instead of a model.")] = None,
     allow: Annotated[list[str] | None, typer.Option(help="Let this check find something; repeatable.")] = None,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Look at rows, tokenizer, template and the first gradient as `tune` would, and train nothing."""
     from carrara.data.prepare.stage import prepare_dataset
-    from carrara.models import resolve_model
-    from carrara.recipe import override, read_recipe
     from carrara.tune.rehearsal import rehearse
     from carrara.tune.truth import require_truth
     from carrara.workspace import open_workspace
 
-    read = read_recipe(recipe)
-    given: dict[str, Any] = {"model": model, "data": data}
-    wanted = override(read, given | ({"tune": {"allow": [*read.tune.allow, *allow]}} if allow else {}))
+    wanted = read_wanted(recipe, model, from_run, data, allow, method=method)
     progress, store = make_progress(), open_workspace(workspace)
-    dataset = prepare_dataset(store, wanted, progress)
-    truth = rehearse(resolve_model(store, wanted.model, progress), dataset, wanted, progress)
+    base = begin_with(store, wanted, from_run, progress)
+    truth = rehearse(base, prepare_dataset(store, wanted, progress), wanted, progress)
     if json:
         print_json(truth.to_json())
     else:

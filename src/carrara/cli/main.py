@@ -91,7 +91,9 @@ def _run() -> int:
             raise
         return _refuse(f"{error.filename} cannot be used ({error.strerror}); mend that and run again.", EXIT_REFUSED)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):  # torch has no exception of its own for it
+        from carrara.errors import is_out_of_memory
+
+        if not is_out_of_memory(error):
             raise
         return _refuse(
             "there is not enough memory; lower tune.micro_batch_tokens or take a smaller model.", EXIT_REFUSED

@@ -9,6 +9,7 @@ import typer
 
 from carrara.cli.console import make_progress, print_json, print_line
 from carrara.cli.options import JsonOption, WorkspaceOption
+from carrara.cli.wanted import begin_with, read_wanted
 
 if TYPE_CHECKING:
     from carrara.recipe import CostRecipe, Recipe
@@ -41,29 +42,21 @@ def tune_command(
 ) -> None:
     """Fine-tune a model; run again after a kill, it goes on where it was."""
     from carrara.data.prepare.stage import prepare_dataset
-    from carrara.errors import Refusal
-    from carrara.models import resolve_model, resolve_run
     from carrara.progress import Silent
-    from carrara.recipe import override, read_recipe
+    from carrara.recipe import override
     from carrara.tune.distributed import join_world
     from carrara.tune.run import tune_model
     from carrara.tune.trackers import require_trackers
     from carrara.workspace import open_workspace
 
-    if from_run and model:
-        raise Refusal("--from and --model both name where to begin; give one of them.")
-    read = read_recipe(recipe)
-    tune = {
-        "method": method,
-        "micro_batch_tokens": int(batch) if batch and batch.isdecimal() else batch,
-        "allow": [*read.tune.allow, *allow] if allow else None,
-        "track": [*read.tune.track, *track] if track else None,
-    }
-    wanted = override(read, {"model": from_run or model, "data": data, "tune": tune})
+    tokens = int(batch) if batch and batch.isdecimal() else batch
+    wanted = read_wanted(recipe, model, from_run, data, allow, method=method, micro_batch_tokens=tokens)
+    if track:
+        wanted = override(wanted, {"tune": {"track": [*wanted.tune.track, *track]}})
     require_trackers(wanted.tune.track)
     progress = make_progress() if join_world().leads else Silent()
     store = open_workspace(workspace)
-    base = resolve_run(store, from_run) if from_run else resolve_model(store, wanted.model, progress)
+    base = begin_with(store, wanted, from_run, progress)
     dataset = prepare_dataset(store, wanted, progress)
     progress.say(f"{base.name} learns {dataset.artefact.name} ({dataset.artefact.reference})")
     try:

@@ -12,7 +12,6 @@ from carrara.tune.state import last_good
 from carrara.tune.training import Training
 
 _NAMED = 5  # rows in the sentence
-_OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 def stopped(training: Training, step: int, batch: Sequence[int], reason: str) -> GateFailed:
@@ -37,8 +36,3 @@ def _worst(training: Training, batch: Sequence[int]) -> str:
             losses.append((total / rendered.supervised_count, row))
     losses.sort(key=lambda pair: -pair[0] if math.isfinite(pair[0]) else -math.inf)
     return ", ".join(f"{training.rows[row].where} (loss {loss:.3g})" for loss, row in losses[:_NAMED])
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is too little memory; torch has no kind of its own for it on a processor."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)

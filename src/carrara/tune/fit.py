@@ -12,7 +12,7 @@ from typing import Any
 from carrara.data.render.batches import collate
 from carrara.data.render.example import Rendered
 from carrara.data.render.plan import lengths_of, plan_here
-from carrara.errors import Refusal
+from carrara.errors import Refusal, is_out_of_memory
 from carrara.models import Model
 from carrara.models.forward import QUERIES_AT_ONCE
 from carrara.models.machine import give_back_memory, inspect_machine
@@ -20,7 +20,6 @@ from carrara.models.plan import Plan
 from carrara.models.shape import shape_in
 from carrara.progress import Progress
 from carrara.recipe import Recipe, TuneRecipe
-from carrara.tune.blame import is_out_of_memory
 from carrara.tune.checkpoint import newest_first
 from carrara.tune.distributed import World
 from carrara.tune.objective import chunk_size, learn

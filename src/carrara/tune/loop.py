@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from carrara.data.render.batches import batches_from, collate, count_steps, passes
 from carrara.data.render.example import Rendered
-from carrara.errors import Refusal
+from carrara.errors import Refusal, is_out_of_memory
 from carrara.progress import Progress
-from carrara.tune.blame import is_out_of_memory, stopped
+from carrara.tune.blame import stopped
 from carrara.tune.distributed import World
 from carrara.tune.objective import summed_loss
 from carrara.tune.state import Place, Saver, keep_best, last_good, random_state, restore_random_state, resume
@@ -60,9 +60,10 @@ def _run(training: Training, place: Place, progress: Progress) -> None:
             batch, chance = next(batches), random_state(training.device)
             point = take_step(training, place, batch, lambda: saver.save_if_due(place))
             reason = _what_is_wrong(training, place, point)
-            if reason and point["step"] != place.step:  # not taken: the state before it is a good one
+            if reason and point["step"] != place.step:  # not taken: the state before it is a good one, most likely
+                is_good = bool(place.step) and _is_sound(training)
                 _go_back(training, place, chance)
-                if place.step:
+                if is_good:
                     saver.save_good(place)
             reason = reason or _validate_if_due(training, place, point)
             if reason:
@@ -82,6 +83,15 @@ def _go_back(training: Training, place: Place, chance: Mapping[str, torch.Tensor
     training.optimizer.forget_gradients()
     restore_random_state(chance, training.device)
     place.half = None
+
+
+def _is_sound(training: Training) -> bool:
+    """Whether the weights still give a number for the shortest row: then it was not the step before that broke them."""
+    import torch
+
+    row = min(training.rows, key=lambda row: len(row.ids))
+    with torch.inference_mode():
+        return math.isfinite(summed_loss(training.network, collate([row], training.device)).item())
 
 
 def _save(saver: Saver, place: Place, stop: bool, is_last: bool, progress: Progress) -> None:

@@ -31,7 +31,7 @@ from carrara.tune.sharded import choose_parallel, make_whole, spread
 from carrara.tune.state import Place, take_best
 from carrara.tune.trackers import Tracker, open_trackers
 from carrara.tune.training import Training
-from carrara.tune.truth import check_truth, require_known, require_truth
+from carrara.tune.truth import check_truth, require_truth
 from carrara.workspace import Artefact, Draft, Workspace, artefact_id
 
 FORMAT = 6  # raised when the same recipe would give another result
@@ -72,7 +72,6 @@ def tune_model(
     `fresh` forgets an unfinished run's checkpoints. Raises Refusal for what cannot be trained, GateFailed for a run
     that diverged.
     """
-    require_known(recipe.tune.allow)
     prepare_for_heavy_work()
     world = join_world()
     device = choose_device()
