@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+import carrara.tune.job as job
 import carrara.tune.loop as loop
-import carrara.tune.run as run
 import carrara.tune.step as step
 import carrara.tune.truth.settings as settings
 from carrara.tune.training import Training
@@ -75,7 +75,7 @@ def adapter_elsewhere(setup: SetUp, chance: random.Random) -> Broken:
     def make(attach: Any) -> Any:
         return lambda loaded, recipe: attach(loaded, recipe.model_copy(update={"targets": only}))
 
-    return Broken(((run, "attach", make),))
+    return Broken(((job, "attach", make),))
 
 
 def another_rank(setup: SetUp, chance: random.Random) -> Broken:
@@ -84,7 +84,7 @@ def another_rank(setup: SetUp, chance: random.Random) -> Broken:
     def make(attach: Any) -> Any:
         return lambda loaded, recipe: attach(loaded, recipe.model_copy(update={"rank": 8, "alpha": 8.0}))
 
-    return Broken(((run, "attach", make),))
+    return Broken(((job, "attach", make),))
 
 
 # ---- measuring and schedule ----
