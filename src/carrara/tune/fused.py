@@ -7,7 +7,7 @@ rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -125,7 +125,7 @@ class _Lora(Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         part, scales = ctx.part, ctx.scales
         inputs, (weights, first, second, low) = _parted(ctx.saved_tensors, len(scales), 4)
-        x = part.forward(*inputs)
+        x, back = part.again(*inputs)
         flat, outer = x.flatten(0, -2), [gradient.flatten(0, -2) for gradient in gradients]
         inner = torch.cat([torch.mm(g, b).mul_(s) for g, b, s in zip(outer, second, scales, strict=True)], 1)
         below = torch.mm(inner, torch.cat(first))
@@ -133,7 +133,7 @@ class _Lora(Function):
             below.addmm_(gradient, weight)
         down = torch.mm(inner.t(), flat).split([a.shape[0] for a in first])
         up = [torch.mm(g.t(), lowered).mul_(s) for g, lowered, s in zip(outer, low, scales, strict=True)]
-        return None, None, *part.backward(below.view_as(x), *inputs), *([None] * len(scales)), *down, *up
+        return None, None, *back(below.view_as(x)), *([None] * len(scales)), *down, *up
 
 
 def _parted(
@@ -255,6 +255,8 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 # ---- parts that are cheap to compute again ----
 
+_Back = Callable[["Tensor"], "tuple[Tensor | None, ...]"]
+
 
 class _Run(Function):
     """A part by itself."""
@@ -267,18 +269,19 @@ class _Run(Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        return None, *ctx.part.backward(gradient, *ctx.saved_tensors)
+        _, back = ctx.part.again(*ctx.saved_tensors)
+        return None, *back(gradient)
 
 
 @dataclass(frozen=True)
 class _Same:
-    """x itself."""
+    """x itself. As of every part: what `forward` gives, and that `again` with the way back, which may spoil it."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x
 
-    def backward(self, gradient: Tensor, x: Tensor) -> tuple[Tensor]:
-        return (gradient,)
+    def again(self, x: Tensor) -> tuple[Tensor, _Back]:
+        return x, lambda gradient: (gradient,)
 
 
 def _normed(norm: Any, x: Tensor) -> tuple[_Norm, Tensor, Tensor]:
@@ -287,21 +290,32 @@ def _normed(norm: Any, x: Tensor) -> tuple[_Norm, Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class _Norm:
-    """x / root of the mean square of x, times a weight (arXiv 1910.07467); the gradient is computed in float32."""
+    """x / root of the mean square of x, times a weight (arXiv 1910.07467), computed in float32."""
 
     epsilon: float
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
-        return functional.rms_norm(x, weight.shape, weight, self.epsilon)
+        return self._even(x)[0].mul_(weight.float()).to(x.dtype)
 
-    def backward(self, gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor | None]:
-        wide, above, for_weight = x.float(), gradient.float(), None
-        scale = wide.square().mean(-1, keepdim=True).add_(self.epsilon).rsqrt_()
-        if weight.requires_grad:
-            for_weight = (above * wide).mul_(scale).flatten(0, -2).sum(0).to(weight.dtype)
-        above = above * weight
-        along = (above * wide).mean(-1, keepdim=True).mul_(scale.square())
-        return above.addcmul_(wide, along, value=-1).mul_(scale).to(x.dtype), for_weight
+    def again(self, x: Tensor, weight: Tensor) -> tuple[Tensor, _Back]:
+        even, scale = self._even(x)
+        wide = weight.float()
+
+        def back(gradient: Tensor) -> tuple[Tensor, Tensor | None]:
+            above = gradient * wide
+            along = (above * even).mean(-1, keepdim=True)
+            below = above.addcmul_(even, along, value=-1).mul_(scale).to(x.dtype)
+            if not weight.requires_grad:
+                return below, None
+            return below, (gradient * even).flatten(0, -2).sum(0).to(weight.dtype)
+
+        return (even * wide).to(x.dtype), back
+
+    def _even(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x of mean square one, and what it was multiplied by."""
+        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        scale = length.square_().div_(x.shape[-1]).add_(self.epsilon).rsqrt_()
+        return x * scale, scale
 
 
 @dataclass(frozen=True)
@@ -311,8 +325,13 @@ class _Gate:
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:
         return functional.silu(gate).mul_(up)
 
-    def backward(self, gradient: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.ops.aten.silu_backward(gradient * up, gate), functional.silu(gate).mul_(gradient)
+    def again(self, gate: Tensor, up: Tensor) -> tuple[Tensor, _Back]:
+        opened = functional.silu(gate)
+
+        def back(gradient: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.ops.aten.silu_backward(gradient * up, gate), opened.mul_(gradient)
+
+        return opened * up, back
 
 
 _Part = _Same | _Norm | _Gate
