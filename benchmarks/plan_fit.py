@@ -71,7 +71,7 @@ def report(records: Sequence[Record], held_out: str, fit: bool) -> None:
         )
     print("\n| of | configurations | median error | within the interval |\n|---|---|---|---|")
     for quantity in quantities:
-        for part, chosen in (("fitted to", known), ("held out", others)):
+        for part, chosen in (("fitted to", known), ("held out", others), ("all", records)):
             _print_summary(f"{quantity.key}, {part}", [_judge(quantity, record) for record in chosen])
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from carrara.cli.wanted import read_wanted
+from carrara.recipe import read_recipe
 from carrara.tune import run, trackers
 from tests.cli.calling import Result, call
 from tests.tiny import write_pairs
@@ -97,6 +99,16 @@ def test_what_is_allowed_is_recorded(ground: Ground) -> None:
     recipe = json.loads((Path(told["path"]) / "recipe.json").read_text())
     assert recipe["tune"]["allow"] == ["steps", "few-rows"]
     assert recipe["tune"]["micro_batch_tokens"] > 0  # the most that fit
+
+
+def test_lists_add_to_those_of_the_recipe_and_values_replace_them(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"tune": {"rank": 4, "allow": ["steps"], "track": ["wandb"]}}))
+    wanted = read_wanted(recipe, None, None, None, rank=8, allow=["few-rows"], track=["mlflow", "trackio"]).tune
+    assert (wanted.rank, wanted.allow) == (8, ("steps", "few-rows"))
+    assert wanted.track == ("wandb", "mlflow", "trackio")
+    for nothing in (None, []):
+        assert read_wanted(recipe, None, None, None, rank=None, allow=nothing, track=nothing) == read_recipe(recipe)
 
 
 @pytest.mark.parametrize(

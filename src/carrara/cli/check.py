@@ -31,7 +31,7 @@ def check_command(
     from carrara.tune.truth import require_truth
     from carrara.workspace import open_workspace
 
-    wanted = read_wanted(recipe, model, from_run, data, allow, method=method)
+    wanted = read_wanted(recipe, model, from_run, data, method=method, allow=allow)
     progress, store = make_progress(), open_workspace(workspace)
     base = begin_with(store, wanted, from_run, progress)
     truth = rehearse(base, prepare_dataset(store, wanted, progress), wanted, progress)

@@ -24,7 +24,7 @@ from carrara.cli.run import run_command
 from carrara.cli.runs import runs_command
 from carrara.cli.serve import serve_command
 from carrara.cli.tune import tune_command
-from carrara.errors import GateFailed, Refusal
+from carrara.errors import GateFailed, Refusal, is_out_of_memory
 from carrara.tune.distributed import leave
 
 EXIT_GATE, EXIT_REFUSED, EXIT_INTERRUPTED = 1, 2, 130
@@ -91,8 +91,6 @@ def _run() -> int:
             raise
         return _refuse(f"{error.filename} cannot be used ({error.strerror}); mend that and run again.", EXIT_REFUSED)
     except (MemoryError, RuntimeError) as error:
-        from carrara.errors import is_out_of_memory
-
         if not is_out_of_memory(error):
             raise
         return _refuse(

@@ -15,6 +15,7 @@ from carrara.cli.options import BenchmarksOption, JsonOption, WorkspaceOption
 
 if TYPE_CHECKING:
     from carrara.data.dataset import Dataset
+    from carrara.data.dossier.stage import Wanted
     from carrara.models import Model
     from carrara.progress import Progress
     from carrara.recipe import Recipe
@@ -60,45 +61,42 @@ def prepare_command(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Read, check and split rows; the dossier tells what was found and where every row went."""
-    from carrara.data.dataset import export_dataset, require_export_place
-    from carrara.data.dossier import DOSSIER_JSON, DOSSIER_PAGE
-    from carrara.data.dossier.stage import Wanted, make_dossier
-    from carrara.data.prepare.stage import prepare_dataset
+    from carrara.data.dataset import require_export_place
+    from carrara.data.dossier.stage import Wanted
     from carrara.workspace import open_workspace
 
     options = {
-        "map": _mapping(map),
-        "render": render,
-        "test": test,
-        "validation": validation,
-        "group": group,
-        "seed": seed,
-        "drop_duplicates": drop_duplicates,
-        "against": _names(against),
-        "contamination": contamination,
+        "map": _mapping(map), "render": render, "test": test, "validation": validation, "group": group, "seed": seed,
+        "drop_duplicates": drop_duplicates, "against": _names(against), "contamination": contamination,
         "personal_data": personal_data,
-    }
-    progress = make_progress()
-    store = open_workspace(workspace)
+    }  # fmt: skip
+    progress, store = make_progress(), open_workspace(workspace)
     if output:
         require_export_place(output)
     recipe, unchecked = _recipe(store, source, {"model": model, "prepare": options}, benchmarks)
-    dataset = prepare_dataset(store, recipe, progress, show_values)
+    wanted = Wanted(recipe, unchecked, max(3, show_tokens), show_values)
+    dataset, dossier = _make(store, wanted, output, progress)
+    if json:
+        print_json(_result(dataset, dossier, output))
+    else:
+        _print(dataset, dossier, output, show_tokens)
+
+
+def _make(store: Workspace, wanted: Wanted, output: Path | None, progress: Progress) -> tuple[Dataset, Artefact]:
+    """The dataset and its dossier, both also copied to `output` if there is one."""
+    from carrara.data.dataset import export_dataset
+    from carrara.data.dossier import DOSSIER_JSON, DOSSIER_PAGE
+    from carrara.data.dossier.stage import make_dossier
+    from carrara.data.prepare.stage import prepare_dataset
+
+    dataset = prepare_dataset(store, wanted.recipe, progress, wanted.show_values)
     if output:
         export_dataset(dataset, output)
-    chosen = _model(store, recipe, model, progress)
-    wanted = Wanted(recipe, unchecked, max(3, show_tokens), show_values)
-    dossier = make_dossier(store, dataset, chosen, wanted, progress)
-    folder = output or dataset.artefact.path
-    for name in (DOSSIER_PAGE, DOSSIER_JSON) if output else ():
-        shutil.copyfile(dossier.path / name, folder / name)
-    page = (output or dossier.path) / DOSSIER_PAGE
-    if json:
-        print_json(_result(dataset, dossier, folder, page))
-        return
-    content = loads((dossier.path / DOSSIER_JSON).read_text(encoding="utf-8"))
-    _print(dataset, content, folder, page)
-    _show(content["shown"][:show_tokens])
+    dossier = make_dossier(store, dataset, _model(store, wanted.recipe, progress), wanted, progress)
+    if output:
+        for name in (DOSSIER_PAGE, DOSSIER_JSON):
+            shutil.copyfile(dossier.path / name, output / name)
+    return dataset, dossier
 
 
 def _recipe(
@@ -149,7 +147,7 @@ def _mapping(text: str | None) -> dict[str, str] | None:
     return mapping
 
 
-def _model(store: Workspace, recipe: Recipe, asked: str | None, progress: Progress) -> Model | None:
+def _model(store: Workspace, recipe: Recipe, progress: Progress) -> Model | None:
     """The model that counts tokens; only one that was asked for must be had."""
     from carrara.errors import Refusal
     from carrara.models import resolve_model
@@ -159,13 +157,21 @@ def _model(store: Workspace, recipe: Recipe, asked: str | None, progress: Progre
     try:
         return resolve_model(store, recipe.model, progress)
     except Refusal as refusal:
-        if asked or "model" in recipe.model_fields_set:
+        if "model" in recipe.model_fields_set:
             raise
         progress.say(f"tokens are not counted: {refusal}")
         return None
 
 
-def _result(dataset: Dataset, dossier: Artefact, folder: Path, page: Path) -> dict[str, Any]:
+def _places(dataset: Dataset, dossier: Artefact, output: Path | None) -> tuple[Path, Path]:
+    """Where the user finds the dataset and the page of the dossier."""
+    from carrara.data.dossier import DOSSIER_PAGE
+
+    return output or dataset.artefact.path, (output or dossier.path) / DOSSIER_PAGE
+
+
+def _result(dataset: Dataset, dossier: Artefact, output: Path | None) -> dict[str, Any]:
+    folder, page = _places(dataset, dossier, output)
     summary, tokens = dataset.artefact.summary, dossier.summary["tokens"]
     return {
         "dataset": str(folder),
@@ -182,9 +188,11 @@ def _result(dataset: Dataset, dossier: Artefact, folder: Path, page: Path) -> di
     }  # fmt: skip
 
 
-def _print(dataset: Dataset, content: Any, folder: Path, page: Path) -> None:
-    from carrara.data.dossier import remarks
+def _print(dataset: Dataset, dossier: Artefact, output: Path | None, show_tokens: int) -> None:
+    from carrara.data.dossier import DOSSIER_JSON, remarks
 
+    folder, page = _places(dataset, dossier, output)
+    content = loads((dossier.path / DOSSIER_JSON).read_text(encoding="utf-8"))
     summary, tokens = dataset.artefact.summary, content["tokens"]
     rows, splits = summary["rows"], summary["splits"]
     print_line(f"rows      {rows['read']:,} read, {rows['kept']:,} kept, {rows['quarantined']:,} in quarantine")
@@ -199,6 +207,7 @@ def _print(dataset: Dataset, content: Any, folder: Path, page: Path) -> None:
         print_line(f"{remark.severity:<10}{remark.sentence} {remark.remedy}".rstrip())
     print_line(f"dossier   {page}")
     print_line(f"dataset   {folder}")
+    _show(content["shown"][:show_tokens])
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -43,16 +43,14 @@ def tune_command(
     """Fine-tune a model; run again after a kill, it goes on where it was."""
     from carrara.data.prepare.stage import prepare_dataset
     from carrara.progress import Silent
-    from carrara.recipe import override
     from carrara.tune.distributed import join_world
     from carrara.tune.run import tune_model
     from carrara.tune.trackers import require_trackers
     from carrara.workspace import open_workspace
 
     tokens = int(batch) if batch and batch.isdecimal() else batch
-    wanted = read_wanted(recipe, model, from_run, data, allow, method=method, micro_batch_tokens=tokens)
-    if track:
-        wanted = override(wanted, {"tune": {"track": [*wanted.tune.track, *track]}})
+    changed = {"method": method, "micro_batch_tokens": tokens, "allow": allow, "track": track}
+    wanted = read_wanted(recipe, model, from_run, data, **changed)
     require_trackers(wanted.tune.track)
     progress = make_progress() if join_world().leads else Silent()
     store = open_workspace(workspace)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,11 @@ if TYPE_CHECKING:
     from carrara.workspace import Workspace
 
 
-def read_wanted(
-    path: Path, model: str | None, from_run: str | None, data: str | None, allow: Sequence[str] | None, **tune: Any
-) -> Recipe:
-    """The recipe with what was given besides; raises Refusal before anything is fetched."""
+def read_wanted(path: Path, model: str | None, from_run: str | None, data: str | None, **tune: Any) -> Recipe:
+    """The recipe with what was given besides; raises Refusal before anything is fetched.
+
+    What is given for `tune` replaces the recipe's; a list adds to it.
+    """
     from carrara.errors import Refusal
     from carrara.recipe import override, read_recipe
     from carrara.tune.truth import require_known
@@ -24,8 +24,9 @@ def read_wanted(
     if from_run and model:
         raise Refusal("--from and --model both name where to begin; give one of them.")
     read = read_recipe(path)
-    changed = {**tune, "allow": [*read.tune.allow, *allow] if allow else None}
-    wanted = override(read, {"model": from_run or model, "data": data, "tune": changed})
+    lists = {key: value for key, value in tune.items() if isinstance(value, list)}
+    added = {key: [*getattr(read.tune, key), *value] if value else None for key, value in lists.items()}
+    wanted = override(read, {"model": from_run or model, "data": data, "tune": tune | added})
     require_known(wanted.tune.allow)
     return wanted
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 # What exists at once, whatever a pass holds; the planner counts with it.
 LOGITS_AT_ONCE = MappingProxyType({"cpu": 48 << 20, "cuda": 512 << 20})  # bytes in float32; a GPU needs many to be busy
-QUERIES_AT_ONCE = 512  # that attend at once: bounds the scores. A row no longer keeps its weights for going back
+# At most so many queries attend at once, which bounds the scores. A row of at most so many places keeps its attention
+# weights for the way back; those of a longer row are computed again.
+QUERIES_AT_ONCE = 512
 
 _UNKNOWN_SCALES = ("logit_scale", "logits_scaling")
 

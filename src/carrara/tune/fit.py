@@ -73,9 +73,9 @@ def fitting_tokens(training: Training, progress: Progress) -> int:
     """The most places of a pass that fit, beginning at the recipe's, which a plan has settled.
 
     On an accelerator passes over the longest rows are run, forward and back, the next larger as long as they succeed;
-    on a processor, where a larger pass is no faster, one small pass is weighed and scaled, since a system without
-    memory asks nobody. Weights, gradients and random numbers stay as they are. Raises Refusal if the longest row
-    does not fit.
+    on a processor, where a larger pass gains little speed and costs memory, one small pass is weighed and scaled,
+    since a system without memory asks nobody. Weights, gradients and random numbers stay as they are. Raises Refusal
+    if the longest row does not fit.
     """
     longest = len(_longest_row(training).ids)
     most = longest * training.recipe.batch_size

@@ -41,6 +41,11 @@ class Job:
     folder: Path
     progress: Progress
 
+    @property
+    def will_spread(self) -> bool:
+        """Whether the weights are to be spread over several processes."""
+        return self.world.size > 1 and self.recipe.tune.parallel == "shard"
+
     def with_tune(self, **keys: Any) -> Job:
         """The job with these keys of its recipe's stage `tune`."""
         return replace(self, recipe=with_tune(self.recipe, self.recipe.tune, **keys))
@@ -65,15 +70,13 @@ def make_training(job: Job) -> tuple[Loaded, Training]:
     from carrara.tune.fused import fuse
 
     recipe, world, folder, progress = job.recipe, job.world, job.folder, job.progress
-
     make_deterministic(choose_device())
     torch.manual_seed(recipe.tune.seed)
     # Full tuning starts from the weights as they are stored; the optimizer makes the bfloat16 copy.
-    will_spread = world.size > 1 and recipe.tune.parallel == "shard"
     loaded = load_model(
         job.model,
         "float32" if recipe.tune.method == "full" else recipe.tune.dtype,
-        torch.device("cpu") if will_spread else choose_device(),  # what is spread goes to its device layer by layer
+        torch.device("cpu") if job.will_spread else choose_device(),  # what is spread goes to its device layer by layer
     )
     network = attach(loaded, recipe.tune)
     if not recipe.tune.compile and choose_device().type == "cpu":
@@ -107,8 +110,7 @@ def _settled(training: Training, job: Job) -> Training:
     training = replace(training, recipe=settled(recipe.tune, plan))
     if training.recipe.checkpoint_activations:
         recompute_activations(training.network)
-    will_spread = world.size > 1 and recipe.tune.parallel == "shard"
-    if recipe.tune.micro_batch_tokens == "auto" and not will_spread:  # the plan's stands where no device can try
+    if recipe.tune.micro_batch_tokens == "auto" and not job.will_spread:  # the plan's stands where no device can try
         tokens = fitting_tokens(training, job.progress)
         recipe = with_tune(recipe, training.recipe, micro_batch_tokens=tokens)
         training = replace(training, recipe=recipe.tune)

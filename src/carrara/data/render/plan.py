@@ -17,8 +17,8 @@ from carrara.models.plan import Plan, plan_work
 from carrara.models.rates import Rates, measure_rates
 from carrara.recipe import CostRecipe, TuneRecipe
 
-# Places of one pass that `auto` tries, the largest first. A processor is no faster with larger passes, since
-# activations leave its caches (benchmarks/README.md).
+# Places of one pass that `auto` tries, the largest first. On a processor more than these few gain little speed and
+# cost memory (benchmarks/README.md).
 _SIZES = tuple(2**power for power in range(17, 7, -1))
 _ENOUGH_FOR_A_PROCESSOR = 1024
 _SAMPLE = 20_000  # rows from which the passes of many are told
