@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 import importlib.machinery
 import json
-import resource
 import sys
 import types
 from pathlib import Path
 from typing import Any
+
+from peak import peak_mb
 
 BEST: dict[str, Any] = {
     "bf16": True,
@@ -64,8 +65,7 @@ def main() -> None:
         }
     )
     found = json.loads((arguments.output / "train_results.json").read_text(encoding="utf-8"))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    print(json.dumps({"seconds": found["train_runtime"], "peak_mb": peak}))
+    print(json.dumps({"seconds": found["train_runtime"], "peak_mb": peak_mb()}))
 
 
 def _pretend_audio() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
-import resource
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peak import peak_mb
 from peft import LoraConfig
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
@@ -73,7 +73,7 @@ def main(source: str, output: str) -> None:
     tokens = sum(work["lengths"]) / max(1, len(trainer.train_dataset) / work["windows"])  # of a step, on average
     trainer.train()
     seconds = [after - before for before, after in zip(clock.moments, clock.moments[1:], strict=False)]
-    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated() if on_gpu else peak_mb() * 1e6
     speeds = [tokens / second for second in seconds[work["warm"] - 1 : -1]]  # the last step may hold fewer passes
     print(json.dumps({"weights": weights, "tokens_per_second": speeds, "peak_mb": peak / 1e6}))
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from peak import peak_mb
 from peft import LoraConfig
 from transformers import AutoTokenizer
 from trl import SFTConfig, SFTTrainer
@@ -67,8 +67,7 @@ def main() -> None:
     trainer.train()
     seconds = time.monotonic() - began
     trainer.save_model(arguments.output)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
-    print(json.dumps({"tokens": tokens, "seconds": seconds, "peak_mb": peak}))
+    print(json.dumps({"tokens": tokens, "seconds": seconds, "peak_mb": peak_mb()}))
 
 
 def _turns(line: str) -> dict[str, list[dict[str, str]]]:

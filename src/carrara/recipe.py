@@ -65,7 +65,7 @@ class TuneRecipe(Section):
     new_tokens: tuple[str, ...] = ()  # special tokens whose embeddings are learned as well
     epochs: Positive = 1.0
     batch_size: Count = 16
-    micro_batch_tokens: Count | Literal["auto"] = 1024  # places in one pass; moves memory and speed, not the batch
+    micro_batch_tokens: Count | Literal["auto"] = 1536  # places in one pass; moves memory and speed, not the batch
     batching: Literal["auto", "sorted", "packed"] = "auto"  # auto: packed on a GPU, sorted by length on a processor
     learning_rate: Positive | None = None  # None: the method's own
     schedule: Literal["linear", "cosine", "constant"] = "linear"

@@ -90,7 +90,7 @@ def test_what_needs_a_cache_runs_as_the_library_has_it(tiny_model: Model) -> Non
     recipe = TuneRecipe(method="prefix", virtual_tokens=3)
     plain, ours = (_network(tiny_model, recipe) for _ in range(2))
     assert fuse(ours)
-    assert torch.equal(_result(plain)[0], _result(ours)[0])
+    assert torch.allclose(_result(plain)[0], _result(ours)[0], atol=1e-5)  # the last norm is ours
 
 
 def test_in_bfloat16_it_errs_no_more_than_the_library(tiny_model: Model) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from carrara.models.interval import Interval
@@ -40,6 +44,14 @@ def test_energy_is_measured_where_the_machine_tells(monkeypatch: pytest.MonkeyPa
 
 def test_peak_memory_is_plausible() -> None:
     assert 50 < peak_memory_mb() < 100_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells what a process itself held")
+def test_peak_memory_is_not_the_parents() -> None:
+    held = bytearray(400 << 20)
+    held[::4096] = b"1" * len(held[::4096])
+    asked = "from carrara.tune.ledger import peak_memory_mb; print(peak_memory_mb())"
+    assert float(subprocess.check_output([sys.executable, "-c", asked])) < 300 < peak_memory_mb()
 
 
 def test_what_it_was_stands_beside_what_was_planned() -> None:

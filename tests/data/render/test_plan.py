@@ -35,7 +35,7 @@ def test_work_is_what_the_step_loop_does() -> None:
     tune = _recipe(epochs=2)
     steps = count_steps(300, 8, 2)
     batches = batches_from(ROWS.train, 8, 0, 0)
-    parts = [part for _, batch in zip(range(steps), batches) for part in micro_batches(batch, ROWS.train, 1024)]
+    parts = [part for _, batch in zip(range(steps), batches) for part in micro_batches(batch, ROWS.train, 1536)]
     places = sum(len(part) * max(ROWS.train[row] for row in part) for part in parts)
     work = count_work(ROWS, tune)
     assert (work.steps, work.tokens) == (steps, 2 * sum(ROWS.train))
@@ -44,7 +44,7 @@ def test_work_is_what_the_step_loop_does() -> None:
     assert work.training.count == pytest.approx(len(parts), rel=0.05)
     assert work.training.learned == pytest.approx(sum(ROWS.train))
     assert work.tokens <= work.training.places
-    assert work.widest <= 1024
+    assert work.widest <= 1536
 
 
 def test_packing_has_no_padding_and_no_attention_between_rows() -> None:
@@ -73,9 +73,9 @@ def test_many_rows_are_told_from_a_sample() -> None:
 
 def test_auto_takes_the_most_that_fits_and_leaves_the_batch() -> None:
     enough = _plan(micro_batch_tokens="auto")
-    assert (enough.micro_batch_tokens, enough.checkpoint_activations, enough.batching) == (1024, False, "sorted")
+    assert (enough.micro_batch_tokens, enough.checkpoint_activations, enough.batching) == (1536, False, "sorted")
     little = _plan(replace(LAPTOP, memory_free=int(enough.memory.high) - 1), micro_batch_tokens="auto")
-    assert little.micro_batch_tokens == 512
+    assert little.micro_batch_tokens == 1024
     assert little.memory.likely < enough.memory.likely
     assert (little.steps, little.tokens) == (enough.steps, enough.tokens)
     on_gpu = _plan(GPU_24, micro_batch_tokens="auto", batching="auto")

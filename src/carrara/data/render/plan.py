@@ -19,8 +19,8 @@ from carrara.recipe import CostRecipe, TuneRecipe
 
 # Places of one pass that `auto` tries, the largest first. On a processor more than these few gain little speed and
 # cost memory (benchmarks/README.md).
-_SIZES = tuple(2**power for power in range(17, 7, -1))
-_ENOUGH_FOR_A_PROCESSOR = 1024
+_ENOUGH_FOR_A_PROCESSOR = 1536
+_SIZES = (*(2**power for power in range(17, 10, -1)), _ENOUGH_FOR_A_PROCESSOR, 1024, 512, 256)
 _SAMPLE = 20_000  # rows from which the passes of many are told
 
 
