@@ -106,7 +106,7 @@ def test_less_memory_gives_smaller_passes_and_the_same_batch(
     make: Callable[..., Training], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = make(_rows(*[64] * 32))
-    for places, expected in ((1e6, 1536), (512, 1536), (511, 384), (200, 192), (64, 96)):
+    for places, expected in ((1e6, 1024), (512, 1024), (511, 256), (200, 128), (64, 64)):
         _leave(monkeypatch, 1000.0, places)
         heard = Heard()
         assert fitting_tokens(training, heard) == expected
