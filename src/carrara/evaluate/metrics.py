@@ -53,6 +53,9 @@ def record_of_choice(
         tokens=tokens,
         bytes=sum(len(f" {choice}".encode()) for choice in item.choices),
         seconds=seconds,
+        labels=list(item.labels),
+        category=item.category,
+        cluster=item.cluster,
     )
 
 

@@ -33,7 +33,7 @@ from carrara.tasks.task import Item, Task
 from carrara.workspace import Artefact, Draft, Workspace, write_atomically
 from carrara.workspace.files import read_json_lines
 
-FORMAT = 3  # raised when the same inputs would give other scores
+FORMAT = 4  # raised when the same inputs would give other scores
 ITEMS = "items.parquet"
 _CHUNK = 64  # items that are scored and kept together
 

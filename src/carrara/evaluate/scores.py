@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,10 @@ class Record:
     tokens: int  # scored
     bytes: int  # of the scored text, UTF-8
     seconds: float
+    labels: list[int] = field(default_factory=list)  # for each choice whether it is true, where several may be
+    category: str = ""
+    cluster: str = ""  # items of one cluster share a source; alone if empty
+    cut: bool = False  # the context lost its beginning, since it did not fit the model
 
 
 @dataclass(frozen=True)
@@ -108,5 +112,9 @@ def _schema() -> pa.Schema:
             ("tokens", pa.int64()),
             ("bytes", pa.int64()),
             ("seconds", pa.float64()),
+            ("labels", pa.list_(pa.int64())),
+            ("category", pa.string()),
+            ("cluster", pa.string()),
+            ("cut", pa.bool_()),
         ]
     )

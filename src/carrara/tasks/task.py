@@ -12,7 +12,10 @@ Kind = Literal["choice", "truth_mass", "heldout"]
 
 @dataclass(frozen=True)
 class Item:
-    """One question. `labels` marks every true choice where there are several; `position` is its row in the split."""
+    """One question. `labels` marks every true choice where there are several; `position` is its row in the split.
+
+    Items of one `cluster` share a source, so that what a model makes of them is not independent.
+    """
 
     position: int
     id: str
@@ -20,6 +23,8 @@ class Item:
     choices: tuple[str, ...]
     gold: int
     labels: tuple[int, ...] = ()
+    category: str = ""
+    cluster: str = ""
 
     def as_shot(self) -> str:
         """The question with its right answer, as an example before another question."""
