@@ -86,12 +86,12 @@ def measure(shape: dict[str, Any], steps: int, lever: dict[str, Any]) -> dict[st
     import torch
 
     from carrara.data.render.example import Rendered
-    from carrara.models.machine import choose_device, prepare_for_heavy_work
+    from carrara.models.machine import choose_device, peak_memory_mb, prepare_for_heavy_work
     from carrara.progress import Silent
     from carrara.recipe import Recipe, TuneRecipe
     from carrara.tune.curves import METRICS, Curves, read_curves
     from carrara.tune.distributed import World
-    from carrara.tune.ledger import EnergyMeter, peak_memory_mb
+    from carrara.tune.ledger import EnergyMeter
     from carrara.tune.loop import train
     from carrara.tune.methods import attach, trainable
     from carrara.tune.network import compile_layers, make_deterministic, recompute_activations

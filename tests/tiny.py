@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from carrara.data.dataset import Dataset
 from carrara.data.prepare.stage import prepare_dataset
@@ -47,6 +48,24 @@ def write_tiny_model(folder: Path, seed: int = 0, context: int = 256) -> Path:
     network.model.embed_tokens.weight.data[2] = 0.06 * torch.randn(32)  # the pad token's row is made as zeros
     network.save_pretrained(folder)
     return folder
+
+
+def write_tiny_adapter(base: Path, target: Path, layers: int = 2, width: int = 32, seed: int = 0, **lora: Any) -> Path:
+    """Write a random PEFT adapter that names `base`, made for a model of so many layers and that width."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    fields = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    fields |= {"num_hidden_layers": layers, "hidden_size": width, "dtype": None}
+    torch.manual_seed(seed)
+    options = {"r": 2, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False, **lora}
+    network = get_peft_model(LlamaForCausalLM(LlamaConfig(**fields)), LoraConfig(task_type="CAUSAL_LM", **options))
+    network.save_pretrained(str(target), save_embedding_layers=False)
+    config = target / "adapter_config.json"
+    named = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": str(base)}
+    config.write_text(json.dumps(named), encoding="utf-8")
+    return target
 
 
 def write_tiny_tokenizer(folder: Path) -> int:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from carrara.errors import Refusal
-from carrara.evaluate import run as evaluate_run
 from carrara.evaluate.run import evaluate_model
+from carrara.evaluate.scorer import Scorer
 from carrara.evaluate.scores import read_scores
 from carrara.models import Model, model_of_run, resolve_model
 from carrara.progress import Silent
 from carrara.recipe import EvaluateRecipe, PrepareRecipe, Recipe, TuneRecipe
 from carrara.tune.run import tune_model
 from carrara.workspace import Workspace
-from tests.tiny import prepared, write_pairs, write_tiny_model
+from tests.tiny import prepared, write_pairs, write_tiny_adapter, write_tiny_model
 
 
 @pytest.fixture
@@ -35,6 +36,14 @@ def folder(tmp_path: Path) -> Path:
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path / "benchmarks"
+
+
+class _Heard(Silent):
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+
+    def say(self, sentence: str) -> None:
+        self.sentences.append(sentence)
 
 
 def _recipe(folder: Path, *tasks: str, limit: int | None = None) -> EvaluateRecipe:
@@ -57,7 +66,7 @@ def test_a_limit_takes_a_prefix_of_the_same_numbers(workspace: Workspace, tiny_m
     some = evaluate_model(workspace, tiny_model, _recipe(folder, limit=70), Silent()).scores.records
     assert len(some) == 70
     for a, b in zip(some, whole[:70], strict=True):
-        assert a.loglikelihoods == pytest.approx(b.loglikelihoods, abs=1e-4)
+        assert a.loglikelihoods == b.loglikelihoods
         assert (a.prediction, a.prediction_norm) == (b.prediction, b.prediction_norm)
 
 
@@ -67,24 +76,64 @@ def test_a_killed_evaluation_goes_on(
     whole = evaluate_model(workspace, tiny_model, _recipe(folder), Silent()).scores.records
     other = Workspace(tmp_path / "other")
     model = resolve_model(other, str(tiny_model.path), Silent())
-    calls = 0
-    score_rows = evaluate_run.score_rows
+    run, calls = Scorer._run, 0
 
-    def killed(*arguments: object) -> object:
+    def killed(self: Scorer, *given: Any) -> list[list[float]]:
         nonlocal calls
         calls += 1
-        if calls == 2:
+        if calls == 3:
             raise KeyboardInterrupt
-        return score_rows(*arguments)  # type: ignore[arg-type]
+        return run(self, *given)
 
-    monkeypatch.setattr(evaluate_run, "score_rows", killed)
+    monkeypatch.setattr(Scorer, "_run", killed)
     with pytest.raises(KeyboardInterrupt):
         evaluate_model(other, model, _recipe(folder), Silent())
-    (kept,) = (other.root / "work" / "scores").glob("*/arc_easy.jsonl")
-    kept.write_text(kept.read_text() + kept.read_text().splitlines()[0] + '\n{"task": "to')  # a torn chunk
-    resumed = evaluate_model(other, model, _recipe(folder), Silent()).scores.records
-    assert calls == 4  # one chunk before the kill, the killed one, and the two that were missing
-    assert [r.loglikelihoods for r in resumed] == [r.loglikelihoods for r in whole]
+    heard = _Heard()
+    resumed = evaluate_model(other, model, _recipe(folder), heard).scores.records
+    assert [record.loglikelihoods for record in resumed] == [record.loglikelihoods for record in whole]
+    assert any("of 150 items had been scored before" in sentence for sentence in heard.sentences)
+    passes = calls - 1  # the killed one was run again
+    evaluate_model(Workspace(tmp_path / "third"), model, _recipe(folder), Silent())
+    assert calls - passes - 1 == passes  # as many as an evaluation that nothing stopped
+
+
+def test_more_items_and_another_order_of_tasks_give_the_same_bits(
+    workspace: Workspace, tiny_model: Model, folder: Path, tmp_path: Path
+) -> None:
+    """Also from scratch, without what is known."""
+    few = evaluate_model(workspace, tiny_model, _recipe(folder, limit=10), Silent()).scores.records
+    many = evaluate_model(workspace, tiny_model, _recipe(folder, limit=100), Silent()).scores.records
+    whole = evaluate_model(Workspace(tmp_path / "anew"), tiny_model, _recipe(folder), Silent()).scores.records
+    assert [record.loglikelihoods for record in few] == [record.loglikelihoods for record in whole[:10]]
+    assert [record.loglikelihoods for record in many] == [record.loglikelihoods for record in whole[:100]]
+
+
+def test_an_adapter_overwritten_in_place_is_scored_anew(
+    workspace: Workspace, tiny_model: Model, folder: Path, tmp_path: Path
+) -> None:
+    place, found = tmp_path / "adapter", []
+    for seed in (1, 2):
+        write_tiny_adapter(tiny_model.path, place, seed=seed)
+        model = resolve_model(workspace, str(place), Silent())
+        found.append(evaluate_model(workspace, model, _recipe(folder, limit=4), Silent()).scores.records)
+    assert all(a.loglikelihoods != b.loglikelihoods for a, b in zip(*found, strict=True))
+    model = resolve_model(workspace, str(place), Silent())
+    write_tiny_adapter(tiny_model.path, place, seed=3)
+    with pytest.raises(Refusal, match="was overwritten while it was read"):
+        evaluate_model(workspace, model, _recipe(folder, limit=8), Silent())
+
+
+def test_a_task_that_cannot_be_scored_does_not_cost_the_others(
+    workspace: Workspace, tiny_model: Model, folder: Path
+) -> None:
+    hard = folder / "arc" / "ARC-Challenge" / "test.jsonl"
+    hard.parent.mkdir()
+    row = {"id": "q", "question": "?", "choices": {"text": ["a", "b" * 999], "label": ["A", "B"]}, "answerKey": "A"}
+    hard.write_text(json.dumps(row) + "\n")
+    recipe = _recipe(folder, "arc_challenge", "arc_easy", limit=3)
+    evaluation = evaluate_model(workspace, tiny_model, recipe, Silent())
+    assert evaluation.scores.tasks() == ["arc_easy"]
+    assert "arc_challenge, item 0: an answer is longer" in evaluation.missing["arc_challenge"]
 
 
 def test_other_weights_at_the_same_place_are_another_model(workspace: Workspace, folder: Path, tmp_path: Path) -> None:

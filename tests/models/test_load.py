@@ -16,6 +16,7 @@ from carrara.models import Model, resolve_model
 from carrara.models.load import load_model, load_tokenizer
 from carrara.progress import Silent
 from carrara.workspace import Workspace
+from tests.tiny import write_tiny_adapter
 
 CANARY = """
 import pathlib
@@ -32,21 +33,6 @@ class CanaryForCausalLM(LlamaForCausalLM):
 def folder(tiny_folder: Path, tmp_path: Path) -> Path:
     """A copy of the tiny model that a test may damage."""
     return Path(shutil.copytree(tiny_folder, tmp_path / "model"))
-
-
-def _adapter(base: Path, target: Path, layers: int = 2, width: int = 32, **lora: Any) -> Path:
-    """Write a random PEFT adapter that names `base`, made for a model of so many layers and that width."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    fields = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    fields |= {"num_hidden_layers": layers, "hidden_size": width, "dtype": None}
-    torch.manual_seed(0)
-    options = {"r": 2, "target_modules": ["q_proj", "v_proj"], "init_lora_weights": False, **lora}
-    network = get_peft_model(LlamaForCausalLM(LlamaConfig(**fields)), LoraConfig(task_type="CAUSAL_LM", **options))
-    network.save_pretrained(str(target), save_embedding_layers=False)
-    _change(target / "adapter_config.json", base_model_name_or_path=str(base))
-    return target
 
 
 def _change(path: Path, **fields: Any) -> None:
@@ -67,7 +53,7 @@ def _refusal(workspace: Workspace, folder: Path) -> str:
 def test_rotary_frequencies_stay_in_float32(
     workspace: Workspace, tiny_folder: Path, tmp_path: Path, with_adapter: bool
 ) -> None:
-    place = _adapter(tiny_folder, tmp_path / "adapter") if with_adapter else tiny_folder
+    place = write_tiny_adapter(tiny_folder, tmp_path / "adapter") if with_adapter else tiny_folder
     loaded = load_model(resolve_model(workspace, str(place), Silent()), "bfloat16")
     assert {parameter.dtype for parameter in loaded.network.parameters()} == {torch.bfloat16}
     assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
@@ -146,7 +132,7 @@ def test_an_adapter_of_peft_loads(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    place = _adapter(tiny_folder, tmp_path / "adapter", **options)
+    place = write_tiny_adapter(tiny_folder, tmp_path / "adapter", **options)
     ids = torch.tensor([[5, 6, 7, 8]])
     base = AutoModelForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
     with torch.no_grad():
@@ -163,7 +149,7 @@ def test_an_adapter_of_peft_loads(
 def test_an_adapter_of_another_model_is_refused(
     workspace: Workspace, tiny_folder: Path, tmp_path: Path, other: dict[str, int]
 ) -> None:
-    place = _adapter(tiny_folder, tmp_path / "adapter", **other)
+    place = write_tiny_adapter(tiny_folder, tmp_path / "adapter", **other)
     sentence = _refusal(workspace, place)
     assert f"the adapter {place} does not fit" in sentence
     assert len(sentence.splitlines()) == 1
@@ -172,7 +158,7 @@ def test_an_adapter_of_another_model_is_refused(
 def test_an_adapter_for_layers_that_do_not_exist_is_refused(
     workspace: Workspace, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    place = _adapter(tiny_folder, tmp_path / "adapter")
+    place = write_tiny_adapter(tiny_folder, tmp_path / "adapter")
     _change(place / "adapter_config.json", target_modules=["query_key_value"])
     assert "does not fit" in _refusal(workspace, place)
 
@@ -181,14 +167,14 @@ def test_an_adapter_for_layers_that_do_not_exist_is_refused(
 def test_an_adapter_that_names_no_base_is_refused(
     workspace: Workspace, tiny_folder: Path, tmp_path: Path, base: Any
 ) -> None:
-    place = _adapter(tiny_folder, tmp_path / "adapter")
+    place = write_tiny_adapter(tiny_folder, tmp_path / "adapter")
     _change(place / "adapter_config.json", base_model_name_or_path=base)
     with pytest.raises(Refusal):
         resolve_model(workspace, str(place), Silent())
 
 
 def test_a_pickled_adapter_is_refused(workspace: Workspace, tiny_folder: Path, tmp_path: Path) -> None:
-    place = _adapter(tiny_folder, tmp_path / "adapter")
+    place = write_tiny_adapter(tiny_folder, tmp_path / "adapter")
     (place / "adapter_model.safetensors").rename(place / "adapter_model.bin")
     with pytest.raises(Refusal, match=r"adapter_model\.safetensors"):
         resolve_model(workspace, str(place), Silent())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
 from carrara.models import machine
-from carrara.models.machine import give_back_memory, inspect_machine
+from carrara.models.machine import give_back_memory, inspect_machine, peak_memory_mb
 
 
 def test_a_container_holds_no_more_than_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +35,15 @@ def test_freed_memory_is_handed_back_to_the_system() -> None:
     del kept
     if give_back_memory():
         assert process.memory_info().rss < before - 50_000_000
+
+
+def test_peak_memory_is_plausible() -> None:
+    assert 50 < peak_memory_mb() < 100_000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells what a process itself held")
+def test_peak_memory_is_not_the_parents() -> None:
+    held = bytearray(400 << 20)
+    held[::4096] = b"1" * len(held[::4096])
+    asked = "from carrara.models.machine import peak_memory_mb; print(peak_memory_mb())"
+    assert float(subprocess.check_output([sys.executable, "-c", asked])) < 300 < peak_memory_mb()

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from carrara.models.interval import Interval
 from carrara.models.plan import Plan
 from carrara.recipe import CostRecipe
 from carrara.tune import ledger
-from carrara.tune.ledger import EnergyMeter, Ledger, compare_with_plan, peak_memory_mb
+from carrara.tune.ledger import EnergyMeter, Ledger, compare_with_plan
 
 
 def test_money_is_hours_and_energy() -> None:
@@ -40,18 +36,6 @@ def test_energy_is_measured_where_the_machine_tells(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(ledger, "read_energy", lambda: next(counter))
     meter = EnergyMeter(CostRecipe(watts=50))
     assert (meter.take(), meter.take(), meter.kind) == (2.5, 0.5, "measured")
-
-
-def test_peak_memory_is_plausible() -> None:
-    assert 50 < peak_memory_mb() < 100_000
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells what a process itself held")
-def test_peak_memory_is_not_the_parents() -> None:
-    held = bytearray(400 << 20)
-    held[::4096] = b"1" * len(held[::4096])
-    asked = "from carrara.tune.ledger import peak_memory_mb; print(peak_memory_mb())"
-    assert float(subprocess.check_output([sys.executable, "-c", asked])) < 300 < peak_memory_mb()
 
 
 def test_what_it_was_stands_beside_what_was_planned() -> None:

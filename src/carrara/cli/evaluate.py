@@ -37,6 +37,7 @@ def evaluate_command(
     from carrara.errors import Refusal
     from carrara.evaluate.run import evaluate_model
     from carrara.models import resolve_model
+    from carrara.models.machine import peak_memory_mb
     from carrara.recipe import EvaluateRecipe, make_recipe
     from carrara.workspace import open_workspace
 
@@ -69,6 +70,7 @@ def evaluate_command(
                 "id": evaluation.artefact.reference,
                 "tasks": [asdict(figure) for figure in evaluation.figures],
                 "missing": evaluation.missing,
+                "peak_memory_mb": peak_memory_mb(),
             }
         )
         return

@@ -25,7 +25,14 @@ class Figure:
 
 
 def record_of_choice(
-    task: Task, protocol: Protocol, item: Item, prompt: str, loglikelihoods: list[float], tokens: int, seconds: float
+    task: Task,
+    protocol: Protocol,
+    item: Item,
+    prompt: str,
+    loglikelihoods: list[float],
+    tokens: int,
+    seconds: float,
+    cut: bool = False,
 ) -> Record:
     """The record of a question with choices. Ties go to the first choice, as in the harness."""
     characters = [ll / max(1, len(choice)) for ll, choice in zip(loglikelihoods, item.choices, strict=True)]
@@ -56,6 +63,7 @@ def record_of_choice(
         labels=list(item.labels),
         category=item.category,
         cluster=item.cluster,
+        cut=cut,
     )
 
 

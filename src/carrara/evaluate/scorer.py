@@ -1,126 +1,154 @@
-"""Log-likelihoods of answers: one forward pass over a question's shared context and all its choices.
+"""Log-likelihoods of answers: what questions share is read once, and the head runs only where a token is predicted.
 
-A row holds the context once and each choice as a branch behind it. Positions restart at the end of the
-context for every branch, and the mask lets a branch see the context and itself, so each choice is scored
-as if it stood alone. The head runs only where a token is predicted, its softmax in float32.
+Rows are cut into passes by their lengths alone, and what a pass gives is kept. So the same rows give the same numbers,
+bit for bit, whichever of them are wanted and whatever was scored before.
 """
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
 
-from carrara.models.forward import hidden_states, project
+from carrara.evaluate.known import Known
+from carrara.evaluate.rows import Row, common_opening
+from carrara.models.forward import hidden_states, opening, project, read_on
 from carrara.models.load import Loaded
 
 if TYPE_CHECKING:
     import torch
 
+FORMAT = 1  # raised when the same rows would give other numbers
 _TOKENS = 2048  # padded tokens in one forward pass
 _PREDICTIONS = 2048  # positions whose logits exist at once
+_WORTH_SHARING = 32  # tokens that all rows begin with, from which on they are read once for all
+_LONG = 384  # tokens of a context, from which on it is read alone: without a mask attention takes half the time
 
 
 @dataclass(frozen=True)
-class Row:
-    """`ids` are the context and then the branches; each query is (position, predicted token, answer)."""
+class Scored:
+    """Summed log-likelihoods, in nats, of a row's answers, and the seconds that it took when it was scored.
 
-    ids: tuple[int, ...]
-    context: int
-    branches: tuple[int, ...]
-    queries: tuple[tuple[int, int, int], ...]
-    answers: int
-
-
-def rows_of_question(
-    context: Sequence[int], answers: Sequence[Sequence[int]], longest: int, window: int | None = None
-) -> list[Row]:
-    """The rows that score some answers to a context: one, or one for each answer where they cannot share it.
-
-    `longest` is the model's context. Where context and answer exceed it, the context loses its beginning,
-    differently for each answer, as in lm-eval. A row beyond the model's sliding attention `window` has no
-    branches, since the tree mask would hide the window. Raises ValueError for an answer longer than `longest`.
+    `before` says that an earlier evaluation scored it.
     """
-    tree = _tree(tuple(context), [tuple(answer) for answer in answers])
-    fits = all(len(context) + len(answer) - 1 <= longest for answer in answers)
-    if fits and (window is None or len(tree.ids) <= window):
-        return [tree]
-    rows = []
-    for answer in answers:
-        kept = longest - len(answer) + 1
-        if kept < 1:
-            raise ValueError("an answer is longer than the model's context")
-        rows.append(_tree(tuple(context[-kept:]), [tuple(answer)]))
-    return rows
+
+    loglikelihoods: tuple[float, ...]
+    seconds: float
+    before: bool
 
 
-def row_of_text(ids: Sequence[int], predicted: Sequence[bool]) -> Row:
-    """A row that scores, as one answer, the marked tokens of a text."""
-    queries = [(place - 1, token, 0) for place, token in enumerate(ids) if predicted[place] and place]
-    return Row(tuple(ids), len(ids), (), tuple(queries), 1)
+class Scorer:
+    """Scores rows with one model; `known` keeps what passes give from one evaluation to the next."""
+
+    def __init__(self, loaded: Loaded, known: Known | None = None) -> None:
+        self._loaded = loaded
+        self._known = known
+        self._opened: tuple[tuple[int, ...], Any] | None = None
+        self._identity = {
+            "format": FORMAT,
+            **loaded.model.identity(),
+            "dtype": str(loaded.dtype),
+            "device": loaded.device.type,
+        }
+
+    def score(self, rows: Sequence[Row], wanted: Sequence[bool] | None = None) -> list[Scored | None]:
+        """For each row its score; None for those not wanted whose pass holds none that is.
+
+        Numbers depend on all rows, not on which are wanted: their common opening is read once, and they are cut into
+        passes by length.
+        """
+        results: list[Scored | None] = [None] * len(rows)
+        shared = common_opening(rows) if rows and self._loaded.window is None else ()
+        start = shared if len(shared) >= _WORTH_SHARING else ()
+        for indices in _passes(rows, len(start)):
+            if wanted is None or any(wanted[index] for index in indices):
+                for index, scored in zip(indices, self._pass(start, [rows[i] for i in indices]), strict=True):
+                    results[index] = scored
+        return results
+
+    def _pass(self, start: tuple[int, ...], rows: list[Row]) -> list[Scored]:
+        key = self._key(len(start), rows)
+        if self._known is not None and (found := self._known.get(key)) is not None:
+            return [Scored(tuple(values), seconds, before=True) for values, seconds in found]
+        began = time.monotonic()
+        sums = self._run(start, [row.behind(len(start)) for row in rows])
+        seconds = (time.monotonic() - began) / len(rows)
+        if self._known is not None:
+            self._known.put(key, [(values, seconds) for values in sums])
+        return [Scored(tuple(values), seconds, before=False) for values in sums]
+
+    def _key(self, opened: int, rows: Sequence[Row]) -> str:
+        """The name of a pass: everything that its numbers follow from."""
+        content = [self._identity, opened, [(row.ids, row.context, row.branches, row.queries) for row in rows]]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def _run(self, start: tuple[int, ...], rows: list[Row]) -> list[list[float]]:
+        import torch
+
+        with torch.inference_mode():
+            before = self._opening(start)
+            if len(rows) == 1 and rows[0].is_tree and rows[0].opening >= _LONG and self._loaded.window is None:
+                before = opening(self._loaded.network, 1) if before is None else before
+                alone = rows[0].opening
+                read_on(self._loaded.network, _tensor([rows[0].ids[:alone]], self._loaded), before)
+                rows = [rows[0].behind(alone)]
+            elif before is not None:
+                before.batch_repeat_interleave(len(rows))
+            return _score(self._loaded, rows, before)
+
+    def _opening(self, start: tuple[int, ...]) -> Any:
+        """A cache of one row that has read `start`; None for nothing."""
+        if not start:
+            return None
+        if self._opened is None or self._opened[0] != start:
+            cache = opening(self._loaded.network, 1)
+            read_on(self._loaded.network, _tensor([start], self._loaded), cache)
+            self._opened = (start, cache)
+        return copy.deepcopy(self._opened[1])
 
 
-def score_rows(loaded: Loaded, rows: Sequence[Row]) -> list[list[float]]:
-    """For each row the summed log-likelihood, in nats, of each of its answers."""
-    # Rows without branches keep to themselves: they need no mask, and may need the model's own.
-    order = sorted(range(len(rows)), key=lambda index: (_has_tree(rows[index]), len(rows[index].ids)))
-    results: list[list[float]] = [[] for _ in rows]
-    start = 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and _may_join(rows[order[start]], rows[order[end]], end - start):
-            end += 1
-        batch = [rows[index] for index in order[start:end]]
-        for index, sums in zip(order[start:end], _score_batch(loaded, batch), strict=True):
-            results[index] = sums
-        start = end
-    return results
+def _passes(rows: Sequence[Row], opened: int) -> list[list[int]]:
+    """The rows of each forward pass, by length; those without branches keep to themselves, as they need no mask."""
+    order = sorted(range(len(rows)), key=lambda index: (rows[index].is_tree, len(rows[index].ids), index))
+    passes: list[list[int]] = []
+    for index in order:
+        first = rows[passes[-1][0]] if passes else None
+        size = (len(passes[-1]) + 1) * (len(rows[index].ids) - opened) if passes else 0
+        if first is not None and first.is_tree == rows[index].is_tree and size <= _TOKENS:
+            passes[-1].append(index)
+        else:
+            passes.append([index])
+    return passes
 
 
-def _has_tree(row: Row) -> bool:
-    return len(row.branches) > 1
-
-
-def _may_join(first: Row, row: Row, size: int) -> bool:
-    return _has_tree(first) == _has_tree(row) and (size + 1) * len(row.ids) <= _TOKENS
-
-
-def _tree(context: tuple[int, ...], answers: list[tuple[int, ...]]) -> Row:
-    ids = list(context)
-    queries = []
-    for number, answer in enumerate(answers):
-        queries.append((len(context) - 1, answer[0], number))
-        for offset, token in enumerate(answer[1:]):
-            queries.append((len(ids) + offset, token, number))
-        ids += answer[:-1]
-    branches = tuple(len(answer) - 1 for answer in answers)
-    return Row(tuple(ids), len(context), branches, tuple(queries), len(answers))
-
-
-def _score_batch(loaded: Loaded, rows: Sequence[Row]) -> list[list[float]]:
+def _score(loaded: Loaded, rows: Sequence[Row], before: Any) -> list[list[float]]:
     import torch
 
     longest = max(len(row.ids) for row in rows)
-    ids = torch.zeros(len(rows), longest, dtype=torch.long)
-    positions = torch.zeros(len(rows), longest, dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, : len(row.ids)] = torch.tensor(row.ids)
-        positions[index, : len(row.ids)] = _positions(row)
-    mask = None
-    if _has_tree(rows[0]):
+    ids = _tensor([(*row.ids, *[0] * (longest - len(row.ids))) for row in rows], loaded)
+    mask = positions = None
+    if rows[0].is_tree:
         mask = torch.stack([_mask(row, longest) for row in rows]).unsqueeze(1).to(loaded.device)
-    queries = [
-        (index * longest + place, token, index, answer)
-        for index, row in enumerate(rows)
-        for place, token, answer in row.queries
-    ]
-    with torch.inference_mode():
-        hidden = hidden_states(loaded.network, ids.to(loaded.device), mask, positions.to(loaded.device))
-        values = _log_probabilities(loaded, hidden.flatten(0, 1), [(place, token) for place, token, _, _ in queries])
+        positions = torch.stack([_positions(row, longest) for row in rows]).to(loaded.device)
+    hidden = hidden_states(loaded.network, ids, mask, positions, before)
+    queries = [(index * longest + place, token) for index, row in enumerate(rows) for place, token, _ in row.queries]
+    values = iter(_log_probabilities(loaded, hidden.flatten(0, 1), queries))
     sums = [[0.0] * row.answers for row in rows]
-    for (_, _, index, answer), value in zip(queries, values, strict=True):
-        sums[index][answer] += value
+    for row, found in zip(rows, sums, strict=True):
+        for _, _, answer in row.queries:
+            found[answer] += next(values)
     return sums
+
+
+def _tensor(rows: Sequence[Sequence[int]], loaded: Loaded) -> torch.Tensor:
+    import torch
+
+    return torch.tensor(rows, dtype=torch.long, device=loaded.device)
 
 
 def _log_probabilities(loaded: Loaded, hidden: torch.Tensor, wanted: list[tuple[int, int]]) -> list[float]:
@@ -145,12 +173,14 @@ def _log_probabilities(loaded: Loaded, hidden: torch.Tensor, wanted: list[tuple[
     return values
 
 
-def _positions(row: Row) -> torch.Tensor:
+def _positions(row: Row, longest: int) -> torch.Tensor:
     import torch
 
+    positions = torch.zeros(longest, dtype=torch.long)
     parts = [torch.arange(row.context)]
     parts += [torch.arange(row.context, row.context + length) for length in row.branches]
-    return torch.cat(parts)
+    positions[: len(row.ids)] = torch.cat(parts)
+    return positions
 
 
 def _mask(row: Row, longest: int) -> torch.Tensor:
@@ -159,10 +189,8 @@ def _mask(row: Row, longest: int) -> torch.Tensor:
 
     mask = torch.eye(longest, dtype=torch.bool)
     mask[: row.context, : row.context] = torch.ones(row.context, row.context, dtype=torch.bool).tril()
-    start = row.context
-    for length in row.branches:
-        end = start + length
+    ends = list(accumulate(row.branches, initial=row.context))
+    for start, end in pairwise(ends):
         mask[start:end, : row.context] = True
-        mask[start:end, start:end] = torch.ones(length, length, dtype=torch.bool).tril()
-        start = end
+        mask[start:end, start:end] = torch.ones(end - start, end - start, dtype=torch.bool).tril()
     return mask

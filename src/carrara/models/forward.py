@@ -37,20 +37,24 @@ def virtual_tokens(network: Any) -> int:
 
 
 def hidden_states(
-    network: Any, ids: torch.Tensor, mask: torch.Tensor | None = None, positions: torch.Tensor | None = None
+    network: Any,
+    ids: torch.Tensor,
+    mask: torch.Tensor | None = None,
+    positions: torch.Tensor | None = None,
+    before: DynamicCache | None = None,
 ) -> torch.Tensor:
     """The last hidden states `(rows, longest, width)` of `ids` `(rows, longest)`, without those of virtual tokens.
 
     `positions` `(rows, longest)` count from 0, anew for each text of a row. `mask` `(rows, 1, longest, longest)`,
     boolean or additive as transformers takes it, tells which token sees which; without one a token sees those before
-    it in its text. Both are about `ids` alone.
+    it in its text. Both are about `ids` alone. `before` is what `opening` and `read_on` left for these rows, for texts
+    that go on; every token sees all of it, and it is used up.
     """
-    cache = None
-    if virtual := virtual_tokens(network):
-        cache = opening(network, len(ids))
-        if positions is not None:
-            mask = _seeing_all(_within_texts(positions) if mask is None else mask, virtual)
-            positions = positions + virtual
+    cache = before if before is not None or not virtual_tokens(network) else opening(network, len(ids))
+    if cache is not None and positions is not None:
+        read = cache.get_seq_length()
+        mask = _seeing_all(_within_texts(positions) if mask is None else mask, read)
+        positions = positions + read
     return decoder_of(network)(
         input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=cache is not None
     ).last_hidden_state
@@ -83,11 +87,11 @@ def _within_texts(positions: torch.Tensor) -> torch.Tensor:
     return (text[:, None, :, None] == text[:, None, None, :]).tril()
 
 
-def _seeing_all(mask: torch.Tensor, virtual: int) -> torch.Tensor:
-    """The mask with `virtual` columns in front that every token sees."""
+def _seeing_all(mask: torch.Tensor, read: int) -> torch.Tensor:
+    """The mask with `read` columns in front that every token sees."""
     import torch
 
-    return torch.nn.functional.pad(mask, (virtual, 0), value=mask.dtype == torch.bool)
+    return torch.nn.functional.pad(mask, (read, 0), value=mask.dtype == torch.bool)
 
 
 def check_head(network: Any) -> None:

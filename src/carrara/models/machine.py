@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import resource
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,6 +111,18 @@ def give_back_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return True
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process ever held, in MB: allocated on the accelerator if there is one, else resident."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
+    try:  # Linux counts what the parent held into ru_maxrss
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+    except (OSError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1 / 1024) / 1e6
 
 
 def choose_device() -> torch.device:

@@ -33,6 +33,11 @@ class Model:
         bits: dict[str, str | None] = {"bits": "4"} if self.four_bit else {}
         return {"model": self.digest, "adapter": self.adapter_digest, **bits}
 
+    def require_unchanged(self) -> None:
+        """Refuse an adapter that was overwritten since it was resolved: what was loaded may be another one."""
+        if self.adapter and digest_of_adapter(self.adapter) != self.adapter_digest:
+            raise Refusal(f"the adapter {self.adapter} was overwritten while it was read; run the same command again.")
+
 
 def resolve_model(workspace: Workspace, text: str, progress: Progress) -> Model:
     """The model that a reference names, fetched and converted if need be; raises Refusal."""

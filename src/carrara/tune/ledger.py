@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from carrara.models.energy import read_energy, watts_at_work
@@ -73,18 +70,6 @@ def compare_with_plan(ledger: Ledger, plan: Plan, cost: CostRecipe) -> tuple[Out
         Outcome("energy_wh", plan.energy_wh, ledger.energy_wh),
         Outcome("money", plan.money, ledger.money(cost)),
     )
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process ever held, in MB: allocated on the accelerator if there is one, else resident."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
-    try:  # Linux counts what the parent held into ru_maxrss
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
-    except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1 / 1024) / 1e6
 
 
 class EnergyMeter:

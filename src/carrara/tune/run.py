@@ -14,7 +14,7 @@ from carrara.data.render.dataset import count_tokens
 from carrara.data.render.example import Rendered
 from carrara.models import Model
 from carrara.models.load import Loaded
-from carrara.models.machine import choose_device, prepare_for_heavy_work
+from carrara.models.machine import choose_device, peak_memory_mb, prepare_for_heavy_work
 from carrara.progress import Progress, Silent
 from carrara.recipe import Recipe
 from carrara.tune.account import PLAN, plan_in_words, read_plan
@@ -23,7 +23,7 @@ from carrara.tune.curves import METRICS, Curves, read_curves, retell
 from carrara.tune.distributed import World, join_world
 from carrara.tune.fit import settled_before
 from carrara.tune.job import CHECKPOINTS, Job, as_trained, make_training, with_tune, write_json
-from carrara.tune.ledger import Ledger, peak_memory_mb
+from carrara.tune.ledger import Ledger
 from carrara.tune.loop import train
 from carrara.tune.methods import save
 from carrara.tune.network import compile_layers

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carrara.errors import Refusal
+from carrara.models.machine import peak_memory_mb
 from carrara.progress import Progress
 from carrara.tune.checkpoint import (
     KEPT,
@@ -20,7 +21,6 @@ from carrara.tune.checkpoint import (
     remove_others,
     save_checkpoint,
 )
-from carrara.tune.ledger import peak_memory_mb
 from carrara.tune.sharded import collected
 from carrara.tune.training import History, Training, history_from_json
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from carrara.data.render.batches import collate, passes
-from carrara.tune.ledger import peak_memory_mb
+from carrara.models.machine import peak_memory_mb
 from carrara.tune.objective import learn
 from carrara.tune.optimizer import learning_rate_at
 from carrara.tune.sharded import is_spread

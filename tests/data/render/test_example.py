@@ -14,7 +14,7 @@ from carrara.data.example import Example, Message
 from carrara.data.render.example import (
     Rendered,
     RowRefusal,
-    context_and_continuation,
+    context_and_continuations,
     render_example,
     render_examples,
     render_prompt,
@@ -253,9 +253,9 @@ def test_an_answer_that_lost_its_context_is_not_learned(tokenizer: PreTrainedTok
 
 
 def test_context_keeps_its_trailing_space_for_the_continuation(tokenizer: PreTrainedTokenizerBase) -> None:
-    context, continuation = context_and_continuation(tokenizer, "a ", " b")
+    context, (first, second) = context_and_continuations(tokenizer, "a ", [" b", " cd"])
     assert tokenizer.decode(context) == "a"
-    assert tokenizer.decode(continuation) == "  b"
+    assert (tokenizer.decode(first), tokenizer.decode(second)) == ("  b", "  cd")
 
 
 @pytest.mark.model

@@ -13,7 +13,8 @@ from carrara.data.example import Message
 from carrara.data.render.batches import collate
 from carrara.data.render.example import Rendered, render_prompt
 from carrara.errors import Refusal
-from carrara.evaluate.scorer import row_of_text, rows_of_question, score_rows
+from carrara.evaluate.rows import row_of_text, rows_of_question
+from carrara.evaluate.scorer import Scorer
 from carrara.models import Model
 from carrara.models.forward import hidden_states
 from carrara.models.load import Loaded, load_model
@@ -58,21 +59,23 @@ def test_losses_and_scores_are_those_of_peft(loaded: Loaded) -> None:
     supervised = sum(row.supervised_count for row in rows)
     assert mean_loss(loaded.network, rows, 64, loaded.device) == pytest.approx(-sum(right) / supervised, abs=1e-5)
     assert summed_loss(loaded.network, collate(rows, loaded.device)).item() == pytest.approx(-sum(right), rel=1e-5)
-    scored = [sums[0] for sums in score_rows(loaded, [row_of_text(row.ids, row.supervised) for row in rows])]
-    assert scored == pytest.approx(right, abs=1e-3)
+    scored = Scorer(loaded).score([row_of_text(row.ids, row.supervised) for row in rows])
+    assert [each.loglikelihoods[0] for each in scored if each] == pytest.approx(right, abs=1e-3)
 
 
 def test_answers_in_a_tree_are_scored_as_if_alone(loaded: Loaded) -> None:
     texts = _texts(24)
     questions = [(texts[n], texts[n + 1 : n + 4]) for n in range(0, 24, 4)]
-    rows = [row for context, answers in questions for row in rows_of_question(context, answers, loaded.context)]
+    pairs = [[(context, answer) for answer in answers] for context, answers in questions]
+    rows = [row for each in pairs for row in rows_of_question(each, loaded.context)]
     assert len(rows) == len(questions)
-    for (context, answers), found in zip(questions, score_rows(loaded, rows), strict=True):
+    for (context, answers), found in zip(questions, Scorer(loaded).score(rows), strict=True):
         alone = []
         for answer in answers:
             values = _alone(loaded, context + answer)
             alone.append(float(sum(values[len(context) + i - 1, token] for i, token in enumerate(answer))))
-        assert found == pytest.approx(alone, abs=1e-3)
+        assert found
+        assert found.loglikelihoods == pytest.approx(alone, abs=1e-3)
 
 
 def test_several_texts_in_a_row_do_not_see_each_other(loaded: Loaded) -> None:

@@ -89,19 +89,25 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message
     return _encode(tokenizer, prompt_text(chat_template(tokenizer), messages), special=False)
 
 
-def context_and_continuation(
-    tokenizer: PreTrainedTokenizerBase, context: str, continuation: str, special: bool = True
-) -> tuple[list[int], list[int]]:
-    """Ids of a context and of what follows it, as lm-eval 0.4 splits them.
+def context_and_continuations(
+    tokenizer: PreTrainedTokenizerBase,
+    context: str,
+    continuations: Sequence[str],
+    special: bool = True,
+    nothing: Sequence[int] = (),
+) -> tuple[list[int], list[list[int]]]:
+    """Ids of a context and of each text that may follow it, as lm-eval 0.4 splits them.
 
-    White space at the end of the context belongs to the continuation; the pair is encoded together
-    and cut where the context's own encoding ends (`_encode_pair` in lm-eval's `api/model.py`).
+    White space at the end of the context belongs to what follows; each pair is encoded together and cut where the
+    context's own encoding ends (`_encode_pair` in lm-eval's `api/model.py`). A context that begins with the token that
+    `special` would add gets no second one. `nothing` stands for a context without tokens.
     """
     stripped = context.rstrip()
-    continuation = context[len(stripped) :] + continuation
-    context_ids = _encode(tokenizer, stripped, special)
-    whole = _encode(tokenizer, stripped + continuation, special)
-    return context_ids, whole[len(context_ids) :]
+    first = tokenizer.bos_token or tokenizer.eos_token
+    special = special and not (isinstance(first, str) and stripped.startswith(first))
+    texts = [stripped, *(context + continuation for continuation in continuations)]
+    context_ids, *wholes = tokenizer(texts, add_special_tokens=special, return_attention_mask=False)["input_ids"]
+    return [*context_ids] or [*nothing], [whole[len(context_ids) :] for whole in wholes]
 
 
 def end_of_text(tokenizer: PreTrainedTokenizerBase) -> str:

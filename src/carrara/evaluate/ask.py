@@ -1,0 +1,101 @@
+"""Which questions a task asks under a protocol, in which order and with which examples before them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from carrara.data.checks.contamination import near_copies
+from carrara.data.dataset import Dataset
+from carrara.errors import Refusal
+from carrara.evaluate.protocol import Asked, Protocol, build_context, order_and_draw, shots_for
+from carrara.progress import Progress
+from carrara.recipe import EvaluateRecipe
+from carrara.tasks import BENCHMARKS
+from carrara.tasks.questions import bare_questions
+from carrara.tasks.sources import find_benchmark, read_items
+from carrara.tasks.task import Item, Task
+from carrara.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A task ready to be asked: the whole split in the protocol's order, and which of it is wanted."""
+
+    task: Task
+    items: Sequence[Item]
+    pool: Sequence[Item]
+    order: Sequence[Asked]
+    wanted: Sequence[bool]
+    receipt: dict[str, Any]
+
+    def item(self, place: int) -> Item:
+        """The item that is asked at a place of the order."""
+        return self.items[self.order[place].position]
+
+    def context(self, place: int) -> str:
+        """All the text before an answer to that item."""
+        return build_context(self.task, self.item(place), [self.pool[shot] for shot in self.order[place].shots])
+
+
+def ask(
+    workspace: Workspace,
+    name: str,
+    protocol: Protocol,
+    recipe: EvaluateRecipe,
+    not_near: Dataset | None,
+    progress: Progress,
+) -> Questions:
+    """The questions of a benchmark; raises Refusal if it cannot be had or asked like this."""
+    task = BENCHMARKS[name]
+    shots = shots_for(task, protocol, recipe.shots)
+    file = find_benchmark(workspace, task.file, recipe.benchmarks, progress)
+    items = read_items(name, file, task.read)
+    pool: list[Item] = []
+    pool_file = None
+    if shots:
+        if not (task.train_file and task.read_train):
+            raise Refusal(f"{name} has no examples to draw from; leave --shots away.")
+        pool_file = find_benchmark(workspace, task.train_file, recipe.benchmarks, progress)
+        pool = read_items(name, pool_file, task.read_train)
+        if shots >= len(pool):
+            raise Refusal(f"{name} has {len(pool)} examples to draw from; lower --shots from {shots}.")
+    order = order_and_draw(protocol, len(items), len(pool), shots, task.draws_one_more)
+    near = _near_copies(name, items, not_near)
+    wanted, skipped = _wanted(order, items, near, recipe.limits.get(name, recipe.limit))
+    kept = [asked.position for asked, is_wanted in zip(order, wanted, strict=True) if is_wanted]
+    receipt = {
+        "file": task.file,
+        "sha256": file.sha256,
+        "source": file.source,
+        "shots": shots,
+        "shots_sha256": pool_file.sha256 if pool_file else None,
+        "items": len(kept),
+        "items_sha256": hashlib.sha256(json.dumps(kept).encode()).hexdigest(),
+        "near_copies_skipped": skipped,
+    }
+    return Questions(task, items, pool, order, wanted, receipt)
+
+
+def _near_copies(name: str, items: Sequence[Item], training: Dataset | None) -> set[str]:
+    """The ids of the questions that a training row holds."""
+    if training is None:
+        return set()
+    rows = (example.texts for example in training.each("train"))
+    return near_copies(bare_questions(name, items), rows)
+
+
+def _wanted(order: Sequence[Asked], items: Sequence[Item], near: set[str], limit: int | None) -> tuple[list[bool], int]:
+    """Marks the first `limit` items that are no near-copies of training rows; how many were skipped on the way."""
+    wanted = [False] * len(order)
+    kept = skipped = 0
+    for place, asked in enumerate(order):
+        if kept == limit:
+            break
+        wanted[place] = items[asked.position].id not in near
+        kept += wanted[place]
+        skipped += not wanted[place]
+    return wanted, skipped
