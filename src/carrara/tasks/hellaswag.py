@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 from pathlib import Path
 
+from carrara.tasks.rows import Row, read_rows
 from carrara.tasks.task import Item, Task
 
 
@@ -17,28 +16,35 @@ def clean(text: str) -> str:
 
 
 def read(path: Path) -> list[Item]:
-    """The validation split in its raw fields; `ind` repeats, so an item is named by its row."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [
-        Item(
-            position=position,
-            id=str(position),
-            context=clean(f"{row['activity_label']}: {row['ctx_a']} {row['ctx_b'].capitalize()}"),
-            choices=tuple(clean(ending) for ending in row["endings"]),
-            gold=int(row["label"]),
-        )
-        for position, row in enumerate(rows)
-    ]
+    """The validation split in its raw fields; `ind` repeats, so an item is named by its row.
+
+    Items of one video or one how-to article are a cluster. Raises ValueError naming the row and the field.
+    """
+    return [_item(position, row) for position, row in enumerate(read_rows(path))]
+
+
+def _item(position: int, row: Row) -> Item:
+    begun = f"{row.text('ctx_a')} {row.text('ctx_b').capitalize()}"
+    endings = row.choices("endings", clean)
+    return Item(
+        position=position,
+        id=str(position),
+        context=clean(f"{row.text('activity_label')}: {begun}"),
+        choices=endings,
+        gold=row.gold("label", len(endings)),
+        cluster=row.text("source_id") if "source_id" in row.fields else "",
+        question=clean(begun).strip(),
+    )
 
 
 def read_train(path: Path) -> list[Item]:
     """The train split as the OLMES project cleaned it, whose rule for `[title]` differs by a full stop."""
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    return [
-        Item(position, str(position), row["query"], tuple(row["choices"]), int(row["gold"]))
-        for position, row in enumerate(rows)
-    ]
+    return [_example(position, row) for position, row in enumerate(read_rows(path))]
+
+
+def _example(position: int, row: Row) -> Item:
+    choices = row.choices("choices")
+    return Item(position, str(position), row.filled("query"), choices, row.gold("gold", len(choices)))
 
 
 HELLASWAG = Task(
@@ -46,7 +52,7 @@ HELLASWAG = Task(
     kind="choice",
     file="hellaswag/hellaswag_val.jsonl",
     read=read,
-    shots={"lm-eval-0.4": 0, "leaderboard-2023-10": 10},
+    shots={"leaderboard-2023-10": 10, "lm-eval-0.4-openllm": 10},
     train_file="hellaswag/hellaswag_train_olmes.jsonl.gz",
     read_train=read_train,
     draws_one_more=True,

@@ -1,26 +1,57 @@
-"""MMLU, exam questions of four choices on 57 subjects (arXiv 2009.03300); rows are checked against it, not scored."""
+"""MMLU, exam questions of four choices on 57 subjects (arXiv 2009.03300), answered by a letter."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
 
-from carrara.tasks.task import Item
+from carrara.tasks.rows import Row, read_rows
+from carrara.tasks.task import Item, Task
 
-FILE = "mmlu/test.jsonl"
+_LETTERS = ("A", "B", "C", "D")
 
 
 def read(path: Path) -> list[Item]:
-    """The test questions; they have no names of their own, so an item is named by its subject and its place there."""
-    lines = path.read_text(encoding="utf-8").split("\n")  # a question holds marks that splitlines would split at
-    rows = [json.loads(line) for line in lines if line.strip()]
+    """The questions of a split, their subject as category.
+
+    They have no names of their own, so an item is named by its subject and its place there.
+    Raises ValueError naming the row and the field that is wrong.
+    """
     places: Counter[str] = Counter()
-    items = []
-    for position, row in enumerate(rows):
-        choices, gold = tuple(row["choices"]), int(row["answer"])
-        if not 0 <= gold < len(choices):
-            raise ValueError(f"row {position + 1} has {len(choices)} choices and the answer {gold}")
-        items.append(Item(position, f"{row['subject']}/{places[row['subject']]}", row["question"], choices, gold))
-        places[row["subject"]] += 1
+    items: list[Item] = []
+    for position, row in enumerate(read_rows(path)):
+        subject = row.filled("subject")
+        items.append(_item(position, f"{subject}/{places[subject]}", subject, row))
+        places[subject] += 1
     return items
+
+
+def _item(position: int, name: str, subject: str, row: Row) -> Item:
+    question, answers = row.filled("question").strip(), row.choices("choices")
+    if len(answers) != len(_LETTERS):
+        raise row.wrong("choices", f"there must be {len(_LETTERS)}, and there are {len(answers)}")
+    listed = "".join(f"{letter}. {answer}\n" for letter, answer in zip(_LETTERS, answers, strict=True))
+    return Item(
+        position=position,
+        id=name,
+        context=f"{question}\n{listed}Answer:",
+        choices=_LETTERS,
+        gold=row.gold("answer", len(answers)),
+        category=subject,
+        question=question,
+        answers=answers,
+    )
+
+
+MMLU = Task(
+    name="mmlu",
+    kind="choice",
+    file="mmlu/test.jsonl",
+    read=read,
+    shots={"leaderboard-2023-10": 5, "lm-eval-0.4-openllm": 5},
+    metrics=("acc",),
+    train_file="mmlu/dev.jsonl",
+    read_train=read,
+    preamble="The following are multiple choice questions (with answers) about {category}.\n\n",
+    shots_are="first_of_category",
+)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from carrara.errors import Refusal
 from carrara.progress import Progress
-from carrara.tasks import mmlu
+from carrara.tasks import FAMILIES
 from carrara.tasks.arc import ARC_CHALLENGE, ARC_EASY
 from carrara.tasks.hellaswag import HELLASWAG
+from carrara.tasks.mmlu import MMLU
 from carrara.tasks.sources import BenchmarkFile, benchmark_at_hand, find_benchmark, read_items
 from carrara.tasks.task import Item
 from carrara.tasks.truthfulqa import TRUTHFULQA_MC1, TRUTHFULQA_MC2
+from carrara.tasks.winogrande import WINOGRANDE
 from carrara.workspace import Workspace
 
 
@@ -53,9 +55,9 @@ def questions_at_hand(workspace: Workspace, folder: Path | None) -> tuple[list[A
     """Every benchmark that can be checked against without fetching anything, and why the others cannot."""
     ready: list[Against] = []
     missing: dict[str, str] = {}
-    for name, checkable in _CHECKABLE.items():
+    for name, task in _CHECKABLE.items():
         try:
-            ready.append(_against(name, benchmark_at_hand(workspace, checkable.file, folder)))
+            ready.append(_against(name, benchmark_at_hand(workspace, task.file, folder)))
         except Refusal as refusal:
             missing[name] = str(refusal)
     return ready, missing
@@ -69,55 +71,37 @@ def benchmark_names(names: Sequence[str]) -> list[str]:
 def bare_questions(task: str, items: Sequence[Item]) -> list[Question]:
     """The questions of a benchmark's items, for a task or a family of one member."""
     name = _members(task)[0]
-    return [Question(name, item.id, _CHECKABLE[name].bare(item.context), item.choices, item.gold) for item in items]
+    return [Question(name, item.id, item.question, item.answers or item.choices, item.gold) for item in items]
 
 
 def _members(name: str) -> tuple[str, ...]:
     """The benchmarks that a name stands for; both ways of scoring TruthfulQA ask the same questions."""
-    members = _FAMILIES.get(name, (name,) if name in _CHECKABLE else ())
+    members = (name,) if name in _CHECKABLE else _NAMES.get(name, ())
     if not members:
         raise Refusal(
-            f"there is no benchmark '{name}' to check against; known are {', '.join([*_CHECKABLE, *_FAMILIES])}."
+            f"there is no benchmark '{name}' to check against; known are {', '.join([*_CHECKABLE, *_NAMES])}."
         )
     return members
 
 
 def _against(name: str, file: BenchmarkFile) -> Against:
-    checkable = _CHECKABLE[name]
-    items = read_items(name, file, checkable.read)
+    items = read_items(name, file, _CHECKABLE[name].read)
     questions = tuple(bare_questions(name, items))
     if not questions:
         raise Refusal(f"{file.path} holds no question of {name}; fetch it again.")
     return Against(name, questions, file.source, file.sha256)
 
 
-def _between(before: str, after: str) -> Callable[[str], str]:
-    return lambda context: context.removeprefix(before).removesuffix(after)
-
-
-def _without_label(context: str) -> str:
-    """HellaSwag's context without the activity before it, which other copies leave away."""
-    return context.partition(": ")[2]
-
-
-@dataclass(frozen=True)
-class _Checkable:
-    """Where a benchmark's questions are, and how the context that asks one is made bare."""
-
-    file: str
-    read: Callable[[Path], list[Item]]
-    bare: Callable[[str], str]
-
-
 _CHECKABLE = {
-    ARC_EASY.name: _Checkable(ARC_EASY.file, ARC_EASY.read, _between("Question: ", "\nAnswer:")),
-    ARC_CHALLENGE.name: _Checkable(ARC_CHALLENGE.file, ARC_CHALLENGE.read, _between("Question: ", "\nAnswer:")),
-    HELLASWAG.name: _Checkable(HELLASWAG.file, HELLASWAG.read, _without_label),
-    "truthfulqa": _Checkable(TRUTHFULQA_MC2.file, TRUTHFULQA_MC2.read, _between("Q: ", "\nA:")),
-    "mmlu": _Checkable(mmlu.FILE, mmlu.read, str.strip),
+    ARC_EASY.name: ARC_EASY,
+    ARC_CHALLENGE.name: ARC_CHALLENGE,
+    HELLASWAG.name: HELLASWAG,
+    "truthfulqa": TRUTHFULQA_MC2,
+    WINOGRANDE.name: WINOGRANDE,
+    MMLU.name: MMLU,
 }
-_FAMILIES = {
-    "arc": (ARC_EASY.name, ARC_CHALLENGE.name),
+_NAMES = {
+    "arc": FAMILIES["arc"],
     TRUTHFULQA_MC1.name: ("truthfulqa",),
     TRUTHFULQA_MC2.name: ("truthfulqa",),
 }

@@ -14,6 +14,8 @@ Kind = Literal["choice", "truth_mass", "heldout"]
 class Item:
     """One question. `labels` marks every true choice where there are several; `position` is its row in the split.
 
+    What is scored is each of `choices`, behind `context`, its stem and a space. `stems` is empty where choices follow
+    the context itself; in a task that fills a gap, a stem is what fills it and a choice the rest of the sentence.
     Items of one `cluster` share a source, so that what a model makes of them is not independent.
     """
 
@@ -25,17 +27,25 @@ class Item:
     labels: tuple[int, ...] = ()
     category: str = ""
     cluster: str = ""
+    stems: tuple[str, ...] = ()  # one for each choice, or none
+    question: str = ""  # without the words that ask it
+    answers: tuple[str, ...] = ()  # what the choices stand for, where they are letters or the rest of a sentence
 
-    def as_shot(self) -> str:
+    def stem(self, choice: int) -> str:
+        """What stands between the context and the scored text of a choice."""
+        return self.stems[choice] if self.stems else ""
+
+    def as_shot(self, delimiter: str = " ") -> str:
         """The question with its right answer, as an example before another question."""
-        return f"{self.context} {self.choices[self.gold]}"
+        return f"{self.context}{self.stem(self.gold)}{delimiter}{self.choices[self.gold]}"
 
 
 @dataclass(frozen=True)
 class Task:
-    """A benchmark as data. Files are named relative to a folder of benchmarks; `shots` is by protocol.
+    """A benchmark as data. Files are named relative to a folder of benchmarks; `shots` is by protocol, else 0.
 
     `choice` is judged by which choice is likeliest, `truth_mass` by the probability of the true choices.
+    The delimiters are what a harness puts behind an example and before an answer.
     """
 
     name: str
@@ -43,8 +53,14 @@ class Task:
     file: str
     read: Callable[[Path], list[Item]]
     shots: Mapping[str, int]
+    metrics: tuple[str, ...] = ("acc", "acc_norm")  # those that are published for it
     train_file: str | None = None
     read_train: Callable[[Path], list[Item]] | None = None
-    preamble: str = field(default="", repr=False)
+    notes_file: str | None = None  # what else is known of the questions; they can be asked without it
+    annotate: Callable[[list[Item], Path], list[Item]] | None = None
+    preamble: str = field(default="", repr=False)  # before everything; {category} stands for the item's
+    shots_are: Literal["drawn", "first_of_category"] = "drawn"
     draws_one_more: bool = False  # lm-eval draws n + 1 shots where it takes the split to be its own pool
     shots_fixed: bool = False
+    shot_delimiter: str = "\n\n"
+    target_delimiter: str = " "

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from carrara.tasks.task import Item, Task
+from carrara.tasks.rows import Row, read_row_list, read_table
+from carrara.tasks.task import Item, Kind, Task
+
+_ONE, _SEVERAL = "mc1_targets", "mc2_targets"
 
 # The six examples are part of the benchmark: every harness puts them before every question.
 PREAMBLE = "".join(
@@ -31,40 +35,61 @@ PREAMBLE = "".join(
 
 
 def _read(path: Path, targets: str) -> list[Item]:
-    rows = json.loads(path.read_text(encoding="utf-8"))
-    items = []
-    for position, row in enumerate(rows):
-        labels = tuple(int(label) for label in row[targets].values())
-        context = f"Q: {row['question']}\nA:"
-        items.append(Item(position, str(position), context, tuple(row[targets]), labels.index(1), labels))
-    return items
+    return [_item(position, row, targets) for position, row in enumerate(read_row_list(path))]
+
+
+def _item(position: int, row: Row, targets: str) -> Item:
+    question, answers = row.filled("question"), row.part(targets)
+    choices = Row(row.number, {targets: list(answers.fields)}).choices(targets)
+    labels = tuple(answers.whole(choice) for choice in choices)
+    if set(labels) - {0, 1} or 1 not in labels:
+        raise row.wrong(targets, f"its answers must be 1 for true or 0 for false, one at least true, not {labels}")
+    if targets == _ONE and sum(labels) > 1:
+        raise row.wrong(targets, f"one answer must be true, and {sum(labels)} are")
+    context = f"Q: {question}\nA:"
+    return Item(position, str(position), context, choices, labels.index(1), labels, question=question)
 
 
 def read_mc1(path: Path) -> list[Item]:
-    """One true answer, always the first choice."""
-    return _read(path, "mc1_targets")
+    """One true answer, always the first choice. Raises ValueError naming the row and the field that is wrong."""
+    return _read(path, _ONE)
 
 
 def read_mc2(path: Path) -> list[Item]:
-    """Several true answers among several false ones."""
-    return _read(path, "mc2_targets")
+    """Several true answers among several false ones. Raises ValueError as `read_mc1`."""
+    return _read(path, _SEVERAL)
 
 
-TRUTHFULQA_MC1 = Task(
-    name="truthfulqa_mc1",
-    kind="choice",
-    file="truthfulqa/mc_task.json",
-    read=read_mc1,
-    shots={},
-    preamble=PREAMBLE,
-    shots_fixed=True,
-)
-TRUTHFULQA_MC2 = Task(
-    name="truthfulqa_mc2",
-    kind="truth_mass",
-    file="truthfulqa/mc_task.json",
-    read=read_mc2,
-    shots={},
-    preamble=PREAMBLE,
-    shots_fixed=True,
-)
+def annotate(items: list[Item], path: Path) -> list[Item]:
+    """The items with what the authors' table says of their questions: the category, and the source as cluster.
+
+    The table has an order and editions of its own, so a question is found by its text; one that it lacks stays as it
+    is. Raises ValueError if it lacks a column, or every question.
+    """
+    rows = {row.text("Question").strip(): row for row in read_table(path)}
+    found = [(item, rows.get(item.question.strip())) for item in items]
+    if not any(row for _, row in found):
+        raise ValueError("it holds none of the questions")
+    return [
+        replace(item, category=row.text("Category").strip(), cluster=row.text("Source").strip()) if row else item
+        for item, row in found
+    ]
+
+
+def _task(name: str, kind: Kind, read: Callable[[Path], list[Item]], metric: str) -> Task:
+    return Task(
+        name=name,
+        kind=kind,
+        file="truthfulqa/mc_task.json",
+        read=read,
+        shots={},
+        metrics=(metric,),
+        notes_file="truthfulqa/TruthfulQA.csv",
+        annotate=annotate,
+        preamble=PREAMBLE,
+        shots_fixed=True,
+    )
+
+
+TRUTHFULQA_MC1 = _task("truthfulqa_mc1", "choice", read_mc1, "acc")
+TRUTHFULQA_MC2 = _task("truthfulqa_mc2", "truth_mass", read_mc2, "mc2")
