@@ -11,12 +11,14 @@ from typing import Any
 from carrara.data.checks.contamination import near_copies
 from carrara.data.dataset import Dataset
 from carrara.errors import Refusal
-from carrara.evaluate.protocol import Asked, Protocol, build_context, order_and_draw, shots_for
+from carrara.evaluate.blocks import cut_into_blocks
+from carrara.evaluate.protocol import Asked, Protocol, build_context, shot_rule, shots_for
+from carrara.evaluate.protocol import ask as ask_in_order
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
 from carrara.tasks import BENCHMARKS
 from carrara.tasks.questions import bare_questions
-from carrara.tasks.sources import find_benchmark, read_items
+from carrara.tasks.sources import find_benchmark, find_notes, read_items, read_task
 from carrara.tasks.task import Item, Task
 from carrara.workspace import Workspace
 
@@ -40,6 +42,14 @@ class Questions:
         """All the text before an answer to that item."""
         return build_context(self.task, self.item(place), [self.pool[shot] for shot in self.order[place].shots])
 
+    def blocks(self) -> list[list[int]]:
+        """The places of the order that are scored together: of one category, where a category shares its examples."""
+        members: dict[str, list[int]] = {}
+        for place in range(len(self.order)):
+            shared = self.item(place).category if self.task.shots_are == "first_of_category" else ""
+            members.setdefault(shared, []).append(place)
+        return [block for places in members.values() for block in cut_into_blocks(places)]
+
 
 def ask(
     workspace: Workspace,
@@ -53,7 +63,8 @@ def ask(
     task = BENCHMARKS[name]
     shots = shots_for(task, protocol, recipe.shots)
     file = find_benchmark(workspace, task.file, recipe.benchmarks, progress)
-    items = read_items(name, file, task.read)
+    notes = find_notes(workspace, task, recipe.benchmarks, progress)
+    items = read_task(task, file, notes)
     pool: list[Item] = []
     pool_file = None
     if shots:
@@ -63,7 +74,7 @@ def ask(
         pool = read_items(name, pool_file, task.read_train)
         if shots >= len(pool):
             raise Refusal(f"{name} has {len(pool)} examples to draw from; lower --shots from {shots}.")
-    order = order_and_draw(protocol, len(items), len(pool), shots, task.draws_one_more)
+    order = ask_in_order(protocol, task, items, pool, shots)
     near = _near_copies(name, items, not_near)
     wanted, skipped = _wanted(order, items, near, recipe.limits.get(name, recipe.limit))
     kept = [asked.position for asked, is_wanted in zip(order, wanted, strict=True) if is_wanted]
@@ -71,7 +82,11 @@ def ask(
         "file": task.file,
         "sha256": file.sha256,
         "source": file.source,
+        "notes_sha256": notes.sha256 if notes else None,
         "shots": shots,
+        "shot_rule": shot_rule(protocol, task),
+        "shot_delimiter": task.shot_delimiter,
+        "target_delimiter": task.target_delimiter,
         "shots_sha256": pool_file.sha256 if pool_file else None,
         "items": len(kept),
         "items_sha256": hashlib.sha256(json.dumps(kept).encode()).hexdigest(),

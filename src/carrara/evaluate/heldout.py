@@ -12,8 +12,8 @@ from carrara.data.example import Example
 from carrara.data.render.dataset import render_split
 from carrara.data.render.example import Rendered
 from carrara.errors import Refusal
+from carrara.evaluate.blocks import Scorable
 from carrara.evaluate.rows import row_of_text
-from carrara.evaluate.scorable import Scorable
 from carrara.evaluate.scorer import Scored
 from carrara.evaluate.scores import Record
 from carrara.models import Model

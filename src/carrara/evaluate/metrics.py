@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from carrara.evaluate.protocol import Protocol
 from carrara.evaluate.scores import Record
+from carrara.tasks import BENCHMARKS
+from carrara.tasks.mmlu import MMLU
 from carrara.tasks.task import Item, Task
 
 
@@ -37,7 +39,7 @@ def record_of_choice(
     """The record of a question with choices. Ties go to the first choice, as in the harness."""
     characters = [ll / max(1, len(choice)) for ll, choice in zip(loglikelihoods, item.choices, strict=True)]
     prediction, prediction_norm = _first_largest(loglikelihoods), _first_largest(characters)
-    gold_text = f" {item.choices[item.gold]}"
+    texts = [task.target_delimiter + choice for choice in item.choices]
     is_choice = task.kind == "choice"
     share = _softmax(loglikelihoods)
     mass = _truth_mass(share, item.labels, protocol) if not is_choice else 0.0
@@ -45,9 +47,9 @@ def record_of_choice(
         task=task.name,
         item=item.position,
         id=item.id,
-        question=item.context,
-        choices=list(item.choices),
-        prompt_sha256=hashlib.sha256(prompt.encode("utf-8")).hexdigest(),
+        question=item.question or item.context,
+        choices=list(item.answers or item.choices),
+        prompt_sha256=hashlib.sha256("\0".join([prompt, *item.stems]).encode("utf-8")).hexdigest(),
         loglikelihoods=loglikelihoods,
         prediction=prediction,
         gold=item.gold,
@@ -56,9 +58,9 @@ def record_of_choice(
         correct_norm=prediction_norm == item.gold if is_choice else None,
         value=float(prediction == item.gold) if is_choice else mass,
         gold_probability=share[item.gold],
-        gold_bits_per_byte=-loglikelihoods[item.gold] / math.log(2) / len(gold_text.encode("utf-8")),
+        gold_bits_per_byte=-loglikelihoods[item.gold] / math.log(2) / len(texts[item.gold].encode("utf-8")),
         tokens=tokens,
-        bytes=sum(len(f" {choice}".encode()) for choice in item.choices),
+        bytes=sum(len(text.encode("utf-8")) for text in texts),
         seconds=seconds,
         labels=list(item.labels),
         category=item.category,
@@ -85,18 +87,42 @@ def _truth_mass(share: list[float], labels: tuple[int, ...], protocol: Protocol)
     return sum(p for p, label in zip(share, labels, strict=True) if label == 1)
 
 
-def figures(records: Sequence[Record]) -> list[Figure]:
-    """The figures of one task's records; raises ValueError for none."""
+def figures(records: Sequence[Record], protocol: Protocol) -> list[Figure]:
+    """The figures of one task's records; raises ValueError for none.
+
+    Beside a task's own metrics stand the bits per byte of the right answer and its probability among the choices,
+    which see small changes sooner than which answer is likeliest (arXiv 2508.13144).
+    """
     task, seconds, n = records[0].task, sum(record.seconds for record in records), len(records)
-    if records[0].correct is not None:
-        plain = [float(bool(record.correct)) for record in records]
-        normed = [float(bool(record.correct_norm)) for record in records]
-        both = [("acc", plain)] if task == "truthfulqa_mc1" else [("acc", plain), ("acc_norm", normed)]
-        return [Figure(task, metric, _mean(values), _stderr(values), n, seconds) for metric, values in both]
-    if records[0].gold is not None:
-        values = [record.value for record in records]
-        return [Figure(task, "mc2", _mean(values), _stderr(values), n, seconds)]
-    return _text_figures(records, task, seconds)
+    if records[0].gold is None:
+        return _text_figures(records, task, seconds)
+    by_category = task == MMLU.name and protocol.category_mean
+    found = []
+    for metric in (*BENCHMARKS[task].metrics, "gold_bits_per_byte", "gold_probability"):
+        values = [_value(record, metric) for record in records]
+        mean, error = _mean_of_categories(records, values) if by_category else (_mean(values), _stderr(values))
+        found.append(Figure(task, metric, mean, error, n, seconds))
+    return found
+
+
+def _value(record: Record, metric: str) -> float:
+    if metric == "acc":
+        return float(bool(record.correct))
+    if metric == "acc_norm":
+        return float(bool(record.correct_norm))
+    value = record.value if metric == "mc2" else getattr(record, metric)
+    return float(value)
+
+
+def _mean_of_categories(records: Sequence[Record], values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean of the categories' means, and its standard error from theirs."""
+    members: dict[str, list[float]] = {}
+    for record, value in zip(records, values, strict=True):
+        members.setdefault(record.category, []).append(value)
+    errors = [_stderr(of_one) for of_one in members.values()]
+    known = [error for error in errors if error is not None]
+    error = math.sqrt(sum(error**2 for error in known)) / len(errors) if len(known) == len(errors) else None
+    return _mean([_mean(of_one) for of_one in members.values()]), error
 
 
 def _text_figures(records: Sequence[Record], task: str, seconds: float) -> list[Figure]:

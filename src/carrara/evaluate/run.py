@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from carrara.data.dataset import Dataset
 from carrara.data.render.example import context_and_continuations
 from carrara.errors import Refusal
 from carrara.evaluate.ask import Questions, ask
+from carrara.evaluate.blocks import Scorable, cut_into_blocks, score_items
 from carrara.evaluate.heldout import heldout_rows, require_heldout, require_unlearned
 from carrara.evaluate.known import Known
 from carrara.evaluate.metrics import Figure, figures, record_of_choice
-from carrara.evaluate.protocol import Protocol, find_protocol
-from carrara.evaluate.rows import rows_of_question
-from carrara.evaluate.scorable import Scorable, score_items
+from carrara.evaluate.protocol import Protocol, find_protocol, requests_of
+from carrara.evaluate.rows import Pair, rows_of_question
 from carrara.evaluate.scorer import Scored, Scorer
 from carrara.evaluate.scores import Record, Scores, read_scores, write_scores
 from carrara.models import Model
@@ -25,10 +26,10 @@ from carrara.models.load import Loaded, load_model
 from carrara.models.machine import choose_device, choose_dtype, prepare_for_heavy_work
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
-from carrara.tasks import BENCHMARKS, HELDOUT
+from carrara.tasks import HELDOUT, task_names
 from carrara.workspace import Artefact, Draft, Workspace
 
-FORMAT = 4  # raised when the same inputs would give other scores
+FORMAT = 5  # raised when the same inputs would give other scores
 ITEMS = "items.parquet"
 _KNOWN = "known-scores.sqlite"
 
@@ -103,8 +104,7 @@ def evaluate_model(
     """
     prepare_for_heavy_work()
     protocol = find_protocol(recipe.protocol)
-    names = tuple(dict.fromkeys(recipe.tasks))
-    _require_known(names)
+    names = tuple(task_names(recipe.tasks))
     require_unlearned(workspace, model, heldout if HELDOUT in names else None)
     dtype = str(choose_dtype(recipe.dtype)).removeprefix("torch.")
     ready, missing = _gather(workspace, names, protocol, recipe, heldout, not_near, progress)
@@ -120,12 +120,6 @@ def evaluate_model(
 def latest_scores(name: str) -> str:
     """The alias of the scores that a model of this name was last given, made anew or found."""
     return f"latest scores of {name}"
-
-
-def _require_known(names: Sequence[str]) -> None:
-    known = [*BENCHMARKS, HELDOUT]
-    if unknown := [name for name in names if name not in known]:
-        raise Refusal(f"there is no task '{unknown[0]}'; known are {', '.join(known)}.")
 
 
 def _gather(
@@ -169,7 +163,8 @@ def _make(workspace: Workspace, wanted: _Wanted, progress: Progress) -> Artefact
             records = [record for name in wanted.tasks for record in _score(loaded, scorer, name, wanted, progress)]
         scores = Scores(records, receipt)
         write_scores(draft.path / ITEMS, scores)
-        summary = [asdict(figure) for task in scores.tasks() for figure in figures(scores.of(task))]
+        protocol = wanted.protocol
+        summary = [asdict(figure) for task in scores.tasks() for figure in figures(scores.of(task), protocol)]
         draft.summary.update(model=model.name, figures=summary)
 
     made_by = {key: value for key, value in receipt.items() if key != "model_name"} | {"order": wanted.tasks}
@@ -185,32 +180,49 @@ def _score(loaded: Loaded, scorer: Scorer, name: str, wanted: _Wanted, progress:
     try:
         if name in wanted.ready:
             asked = wanted.ready[name]
-            return score_items(
-                scorer, name, lambda place: _choice(loaded, asked, place, wanted.protocol), asked.wanted, progress
-            )
+            make = partial(_choice, loaded, asked, wanted.protocol)
+            return score_items(scorer, name, make, asked.wanted, asked.blocks(), progress)
         rows = heldout_rows(loaded, require_heldout(wanted.heldout))
-        return score_items(scorer, name, rows.__getitem__, [True] * len(rows), progress)
+        blocks = cut_into_blocks(range(len(rows)))
+        return score_items(scorer, name, rows.__getitem__, [True] * len(rows), blocks, progress)
     except Refusal as refusal:
         raise _TaskRefusal(name, refusal) from refusal
 
 
-def _choice(loaded: Loaded, questions: Questions, place: int, protocol: Protocol) -> Scorable:
+def _choice(loaded: Loaded, questions: Questions, protocol: Protocol, place: int) -> Scorable:
     """A question with its choices, ready for the scorer; raises Refusal for one that the model cannot read."""
     task, item, context = questions.task, questions.item(place), questions.context(place)
-    opening, answers = context_and_continuations(
-        loaded.tokenizer, context, [f" {choice}" for choice in item.choices], protocol.special_tokens
-    )
+    pairs = _pairs(loaded, protocol, requests_of(task, item, context))
 
     def record(scored: Sequence[Scored]) -> Record:
-        loglikelihoods = [value for found in scored for value in found.loglikelihoods]
-        tokens, seconds = sum(map(len, answers)), sum(found.seconds for found in scored)
-        cut = any(row.cut for row in rows)
-        return record_of_choice(task, protocol, item, context, loglikelihoods, tokens, seconds, cut)
+        values = [value for found in scored for value in found.loglikelihoods]
+        tokens, seconds = sum(len(answer) for _, answer in pairs), sum(found.seconds for found in scored)
+        return record_of_choice(task, protocol, item, context, values, tokens, seconds, any(row.cut for row in rows))
 
     try:
-        rows = rows_of_question([(opening, answer) for answer in answers], loaded.context, loaded.window)
+        rows = rows_of_question(pairs, loaded.context, loaded.window)
     except ValueError as error:
         raise Refusal(
             f"{task.name}, item {item.position}: {error}; mend the item, or use a model with a longer context."
         ) from error
     return Scorable(rows, record)
+
+
+def _pairs(loaded: Loaded, protocol: Protocol, requests: Sequence[tuple[str, str]]) -> list[Pair]:
+    """The ids of what is read and of what is scored, for each choice; what is read alike is encoded once."""
+    nothing = _nothing(loaded, protocol)
+    encoded = {
+        read: context_and_continuations(
+            loaded.tokenizer, read, [text for other, text in requests if other == read], protocol.special_tokens, nothing
+        )
+        for read in dict.fromkeys(read for read, _ in requests)
+    }
+    answers = {read: iter(found) for read, (_, found) in encoded.items()}
+    return [(encoded[read][0], next(answers[read])) for read, _ in requests]
+
+
+def _nothing(loaded: Loaded, protocol: Protocol) -> list[int]:
+    """What a model reads where there is nothing to read."""
+    tokenizer: Any = loaded.tokenizer
+    chosen = [tokenizer.bos_token_id] if protocol.empty_context == "bos_or_eos" else []
+    return [token for token in [*chosen, tokenizer.eos_token_id] if token is not None][:1]

@@ -23,32 +23,39 @@ class Scorable:
     record: Callable[[Sequence[Scored]], Record]
 
 
+def cut_into_blocks(places: Sequence[int]) -> list[list[int]]:
+    """Places, in order, as blocks."""
+    return [[*places[start : start + _BLOCK]] for start in range(0, len(places), _BLOCK)]
+
+
 def score_items(
     scorer: Scorer,
     name: str,
     make: Callable[[int], Scorable],
     wanted: Sequence[bool],
+    blocks: Sequence[Sequence[int]],
     progress: Progress,
 ) -> list[Record]:
     """The records of the wanted items of a task, in order; `make` gives the item at a place of the whole task.
 
+    `blocks` are all its places, those together whose rows may share a pass, whatever is wanted.
+
     Raises Refusal if a wanted item cannot be asked, or if the model's numbers are none.
     """
-    records: list[Record] = []
+    records: dict[int, Record] = {}
     before = 0
     with progress.track(name, sum(wanted), "item") as advance:
-        for start in range(0, len(wanted), _BLOCK):
-            places = range(start, min(start + _BLOCK, len(wanted)))
-            if any(wanted[place] for place in places):
-                found, known = _score_block(
-                    scorer, [_made(make, place, wanted[place]) for place in places], wanted[start:]
-                )
-                records += found
+        for block in blocks:
+            chosen = [wanted[place] for place in block]
+            if any(chosen):
+                made = [_made(make, place, wanted[place]) for place in block]
+                found, known = _score_block(scorer, made, chosen)
+                records |= {block[number]: record for number, record in found.items()}
                 before += known
                 advance(len(found))
     if before:
         progress.say(f"{name}: {before:,} of {len(records):,} items had been scored before")
-    return records
+    return [records[place] for place in sorted(records)]
 
 
 def _made(make: Callable[[int], Scorable], place: int, is_wanted: bool) -> Scorable | None:
@@ -61,15 +68,18 @@ def _made(make: Callable[[int], Scorable], place: int, is_wanted: bool) -> Scora
         return None
 
 
-def _score_block(scorer: Scorer, items: Sequence[Scorable | None], wanted: Sequence[bool]) -> tuple[list[Record], int]:
-    """The records of the wanted items, and how many of them had been scored before."""
+def _score_block(
+    scorer: Scorer, items: Sequence[Scorable | None], wanted: Sequence[bool]
+) -> tuple[dict[int, Record], int]:
+    """The records of the wanted items, by their number in the block, and how many of them had been scored before."""
     rows = [(row, number) for number, item in enumerate(items) if item for row in item.rows]
     scored = scorer.score([row for row, _ in rows], [wanted[number] for _, number in rows])
-    records, before = [], 0
+    records: dict[int, Record] = {}
+    before = 0
     for number, item in enumerate(items):
         if item and wanted[number]:
             own = [found for (_, owner), found in zip(rows, scored, strict=True) if owner == number and found]
-            records.append(_finite(item.record(own)))
+            records[number] = _finite(item.record(own))
             before += all(found.before for found in own)
     return records, before
 
