@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from carrara.errors import Refusal
 
@@ -116,12 +117,60 @@ class EvaluateRecipe(Section):
 
 
 class GateRule(Section):
-    """One demand on a verdict: the tuned model must be better, or no worse by more than `margin` points."""
+    """One demand on a verdict: the tuned model must be better, or no worse by more than `margin` points.
+
+    A recipe may say it in words as well (`gate_rules`).
+    """
 
     task: str
     metric: str | None = None
     require: Literal["better", "no_worse"] = "no_worse"
     margin: Annotated[float, Field(ge=0)] = 1.5
+
+
+_BETTER = re.compile(r"must improve\s+(.+)", re.IGNORECASE)
+_NO_WORSE = re.compile(r"no worse than\s+(\d{1,3}(?:\.\d{1,6})?)\s+points?\s+on\s+(.+)", re.IGNORECASE)
+_TARGET = re.compile(r"([\w.-]+)(?:\s+([\w.-]+))?")
+
+
+def gate_rules(sentence: str) -> tuple[GateRule, ...]:
+    """The rules that a sentence names, separated by ";"; raises Refusal showing the form for anything else.
+
+    "must improve TASK[ METRIC], TASK" and "no worse than 1.5 points on TASK[ METRIC], TASK".
+    """
+    return tuple(rule for part in sentence.rstrip("; ").split(";") for rule in _rules(" ".join(part.split()), sentence))
+
+
+def _rules(part: str, sentence: str) -> list[GateRule]:
+    better, no_worse = _BETTER.fullmatch(part), _NO_WORSE.fullmatch(part)
+    if better:
+        targets, demand = better[1], {"require": "better"}
+    elif no_worse:
+        targets, demand = no_worse[2], {"require": "no_worse", "margin": float(no_worse[1])}
+    else:
+        raise _no_gate(sentence)
+    named = [_TARGET.fullmatch(target.strip()) for target in targets.split(",")]
+    if not all(named):
+        raise _no_gate(sentence)
+    return [GateRule.model_validate({"task": name[1], "metric": name[2], **demand}) for name in named if name]
+
+
+def _no_gate(sentence: str) -> Refusal:
+    return Refusal(
+        f'the gate \'{sentence}\' is no list of rules; write "must improve TASK", "must improve TASK METRIC, TASK" or '
+        '"no worse than 1.5 points on TASK, TASK", with ";" between them.'
+    )
+
+
+def _spelled_out(entries: Any) -> Any:
+    """The entries of a recipe's gate, with the rules of each sentence in its place."""
+    entries = [entries] if isinstance(entries, str) else entries
+    if not isinstance(entries, list | tuple):
+        return entries
+    return [rule for entry in entries for rule in (gate_rules(entry) if isinstance(entry, str) else [entry])]
+
+
+Gate = Annotated[tuple[GateRule, ...], BeforeValidator(_spelled_out)]
 
 
 class CostRecipe(Section):
@@ -141,7 +190,7 @@ class Recipe(Section):
     prepare: PrepareRecipe = PrepareRecipe()
     tune: TuneRecipe = TuneRecipe()
     evaluate: EvaluateRecipe = EvaluateRecipe()
-    gate: tuple[GateRule, ...] = ()
+    gate: Gate = ()
     cost: CostRecipe = CostRecipe()
 
 

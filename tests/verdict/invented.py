@@ -37,7 +37,8 @@ def choice(task: str, item: int, right: bool, right_norm: bool | None = None) ->
 def text(task: str, item: int, value: float, tokens: int = 10, size: int = 40) -> Record:
     """An item that is not right or wrong: `value` is its total NLL in nats, or its mc2."""
     record = choice(task, item, right=False)
-    return replace(record, choices=[], prediction=None, gold=None, correct=None, value=value, tokens=tokens, bytes=size)
+    gold = 0 if task == "truthfulqa_mc2" else None
+    return replace(record, choices=[], prediction=None, gold=gold, correct=None, value=value, tokens=tokens, bytes=size)
 
 
 def answers(task: str, right: Collection[bool], normed: Collection[bool] | None = None) -> list[Record]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from carrara.errors import Refusal
 from carrara.evaluate.scores import Scores
+from carrara.verdict import power
 from carrara.verdict.compare import compare, headline, is_no_worse, worst_loss
 
 from .invented import answers, flips, scores, text, texts
@@ -25,7 +26,8 @@ def test_a_row_holds_the_paired_numbers() -> None:
     assert (row.base, row.tuned, row.delta) == pytest.approx((0.52, 0.58, 0.06))
     assert row.p == pytest.approx(0.109, abs=5e-4)
     assert row.ci[0] < 0 < row.ci[1]
-    assert row.detectable == pytest.approx(2.8016 * math.sqrt(0.1 / 100), rel=1e-3)
+    assert row.detectable == power.detectable_share(0.1, 100)
+    assert (row.primary, row.clusters, row.unit) == (True, 0, "points")
     assert row.verdict == "no worse"
 
 
@@ -91,11 +93,16 @@ def test_mc2_is_the_mean_of_values() -> None:
 
 def test_acc_norm_speaks_for_arc_and_acc_for_others() -> None:
     better, same = [True] * 200, [False] * 200
-    for task, metric in (("arc_challenge", "acc_norm"), ("hellaswag", "acc_norm"), ("mmlu", "acc")):
+    for task, metrics in (
+        ("arc_challenge", ["acc_norm", "acc"]),
+        ("hellaswag", ["acc_norm", "acc"]),
+        ("mmlu", ["acc", "acc_norm"]),
+    ):
         verdict = compare(scores(answers(task, same, same)), scores(answers(task, same, better)))
-        assert [row.metric for row in verdict.verdicts] == ["acc", "acc_norm"]
-        assert [row.metric for row in verdict.primaries()] == [metric]
-        assert verdict.verdict == ("better" if metric == "acc_norm" else "can't tell")
+        assert [row.metric for row in verdict.verdicts] == metrics
+        assert verdict.primary(task) == verdict.verdicts[0] == verdict.primaries()[0]
+        assert [row.primary for row in verdict.verdicts] == [True, False]
+        assert verdict.verdict == ("better" if metrics[0] == "acc_norm" else "can't tell")
 
 
 @pytest.mark.parametrize(
@@ -115,33 +122,41 @@ def test_overall(first: tuple[int, int], second: tuple[int, int], overall: str) 
     assert verdict.verdict == overall
 
 
-def test_holm_counts_all_metrics() -> None:
-    """p = .031 is enough alone and too little among two."""
+def test_holm_counts_the_primary_metrics() -> None:
+    """p = .031 is enough alone and too little among two tasks."""
     before, after = flips("arc_easy", 100, won=6, lost=0)
     alone = compare(scores(before), scores(after))
     other = flips("mmlu", 100, won=5, lost=5)
     among = compare(scores(before, other[0]), scores(after, other[1]))
     assert alone.verdict == "better"
     assert (among.verdict, among.verdicts[0].p_adjusted) == ("can't tell", pytest.approx(0.0625))
+    assert among.verdicts[0].detectable == power.detectable_share(0.06, 100, 0.025) > alone.verdicts[0].detectable
 
 
-def test_different_items_are_refused() -> None:
+def test_a_secondary_metric_costs_and_decides_nothing() -> None:
+    """acc_norm and the likelihoods of the right choice keep their own p; only acc speaks for the task."""
+    before, after = flips("mmlu", 100, won=6, lost=0)
+    sure = [replace(record, correct_norm=True, gold_probability=0.5, gold_bits_per_byte=0.9) for record in after]
+    unsure = [replace(record, correct_norm=False, gold_probability=0.7, gold_bits_per_byte=0.5) for record in before]
+    verdict = compare(scores(unsure), scores(sure))
+    first, normed, bits, probability = verdict.verdicts
+    assert [row.metric for row in verdict.verdicts] == ["acc", "acc_norm", "gold_bits_per_byte", "gold_probability"]
+    assert [row.primary for row in verdict.verdicts] == [True, False, False, False]
+    assert first.p == first.p_adjusted == pytest.approx(0.03125)
+    assert all(row.p == row.p_adjusted < 0.001 for row in (normed, bits, probability))
+    assert [row.verdict for row in verdict.verdicts] == ["better", "better", "worse", "worse"]
+    assert (bits.base, bits.tuned) == pytest.approx((0.5, 0.9))
+    assert (bits.higher_is_better, bits.unit) == (False, "bits per byte")
+    assert (bits.won, bits.lost) == (0, 100)
+    assert (probability.delta, probability.higher_is_better, probability.unit) == (pytest.approx(-0.2), True, "points")
+    assert verdict.verdict == "better"
+    assert normed.detectable == power.detectable_share(1.0, 100, 0.05)
+
+
+def test_items_that_are_not_the_same_are_refused() -> None:
     before, after = flips("arc_easy", 100, 5, 5)
-    with pytest.raises(Refusal, match=r"task arc_easy: 3 items .* base and 1 only .*, 96 for both"):
-        compare(scores(before[:99]), scores(after[3:]))
-
-
-def test_different_prompts_are_refused() -> None:
-    before, after = flips("arc_easy", 100, 5, 5)
-    after[7] = replace(after[7], prompt_sha256="other")
-    with pytest.raises(Refusal, match=r"task arc_easy: 1 of 100 items were asked with different prompts"):
-        compare(scores(before), scores(after))
-
-
-def test_items_scored_twice_are_refused() -> None:
-    before, after = flips("arc_easy", 10, 1, 1)
-    with pytest.raises(Refusal, match="1 items were scored more than once"):
-        compare(scores(before + before[:1]), scores(after))
+    with pytest.raises(Refusal, match=r"task arc_easy: 1 of 100 items do not have the same gold in both files"):
+        compare(scores(before), scores([replace(after[0], gold=3), *after[1:]]))
 
 
 def test_no_shared_task_is_refused() -> None:
@@ -190,15 +205,15 @@ def test_accuracy_below_guessing_is_noted() -> None:
     assert "guessing (25.0 %)" in verdict.notes[0]
 
 
-def test_receipts_that_differ_are_noted() -> None:
+def test_other_rules_are_refused_and_other_devices_noted() -> None:
     before, after = flips("arc_easy", 100, 5, 5)
-    verdict = compare(
-        Scores(before, {"dtype": "float32", "protocol": {"name": "a"}}),
-        Scores(after, {"dtype": "bfloat16", "protocol": {"name": "b"}}),
-    )
-    assert [note.split(": ")[1] for note in verdict.notes] == [
-        "a for the base, b for the tuned model.",
-        "float32 for the base, bfloat16 for the tuned model.",
+    with pytest.raises(Refusal, match=r"different protocols \(a for the base, b for the tuned model\)"):
+        compare(Scores(before, {"protocol": {"name": "a"}}), Scores(after, {"protocol": {"name": "b"}}))
+    with pytest.raises(Refusal, match="--dtype float32"):
+        compare(Scores(before, {"dtype": "float32"}), Scores(after, {"dtype": "bfloat16"}))
+    verdict = compare(Scores(before, {"device": "cpu"}), Scores(after, {"device": "cuda"}))
+    assert verdict.notes == [
+        "the base ran on cpu and the tuned model on cuda; rounding may flip items whose choices are close."
     ]
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from carrara.errors import GateFailed, Refusal
 from carrara.evaluate.run import latest_scores
-from carrara.evaluate.scores import Record, Scores, write_scores
+from carrara.evaluate.scores import Record, Scores, read_scores, write_scores
 from carrara.progress import Silent
 from carrara.recipe import GateRule
+from carrara.verdict.compare import compare
 from carrara.verdict.stage import compare_scores, find_scores
 from carrara.workspace import Draft, Workspace
 
@@ -76,3 +77,32 @@ def test_files_that_are_no_scores_are_refused(workspace: Workspace, tmp_path: Pa
         compare_scores(workspace, good, bad, 1.5, (), Silent())
     with pytest.raises(Refusal, match="does not exist"):
         compare_scores(workspace, good, tmp_path / "none.parquet", 1.5, (), Silent())
+
+
+def test_clusters_and_secondary_metrics_are_kept(workspace: Workspace, tmp_path: Path) -> None:
+    """What is read back is what was judged."""
+
+    def clustered(path: Path) -> Path:
+        scores = read_scores(path)
+        records = [replace(record, cluster=f"source {record.item // 4}") for record in scores.records]
+        write_scores(path, replace(scores, records=records))
+        return path
+
+    base, tuned = (clustered(_scores(tmp_path / f"{name}.parquet", right)) for name, right in (("a", 80), ("b", 150)))
+    comparison = compare_scores(workspace, base, tuned, 1.5, (), Silent())
+    assert comparison.verdict == compare(read_scores(base), read_scores(tuned), 1.5)
+    assert [(row.metric, row.primary, row.clusters) for row in comparison.verdict.verdicts] == [
+        ("acc_norm", True, 50),
+        ("acc", False, 50),
+        ("gold_bits_per_byte", False, 50),
+        ("gold_probability", False, 50),
+    ]
+
+
+def test_other_protocols_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    base, tuned = _scores(tmp_path / "base.parquet", 100), _scores(tmp_path / "tuned.parquet", 150)
+    scores = read_scores(tuned)
+    write_scores(tuned, replace(scores, receipt={**scores.receipt, "protocol": {"name": "leaderboard-2023-10"}}))
+    with pytest.raises(Refusal, match="different protocols"):
+        compare_scores(workspace, base, tuned, 1.5, (), Silent())
+    assert workspace.list("verdict") == []

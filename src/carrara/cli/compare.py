@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from carrara.cli.console import make_progress, print_json, print_line, print_tab
 from carrara.cli.options import JsonOption, WorkspaceOption
 
 if TYPE_CHECKING:
+    from carrara.recipe import GateRule
     from carrara.verdict.stage import Comparison
 
 
@@ -18,17 +20,18 @@ def compare_command(
     base: Annotated[str, typer.Argument(help="Scores before: a file, scores/<id>, or a model's name (its newest).")],
     tuned: Annotated[str, typer.Argument(help="Scores after: a file, scores/<id>, or a run (its newest).")],
     margin: Annotated[float, typer.Option(min=0.0, help="A loss of at most so many points counts as no worse.")] = 1.5,
-    gate: Annotated[Path | None, typer.Option(help="Recipe whose gate decides the exit code (1 if not met).")] = None,
+    gate: Annotated[
+        str | None, typer.Option(help="Rules that decide the exit code (1 if not met): a recipe, or a sentence.")
+    ] = None,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Say per task whether the model got better or worse, with intervals; write a report."""
-    from carrara.recipe import read_recipe
     from carrara.verdict.stage import compare_scores, find_scores
     from carrara.workspace import open_workspace
 
     store = open_workspace(workspace)
-    rules = read_recipe(gate).gate if gate else ()
+    rules = _rules(gate) if gate is not None else ()
     before, after = find_scores(store, base), find_scores(store, tuned)
     comparison = compare_scores(store, before, after, margin, rules, make_progress())
     if json:
@@ -36,6 +39,19 @@ def compare_command(
     else:
         print_verdict(comparison)
     comparison.require_gate()
+
+
+def _rules(gate: str) -> tuple[GateRule, ...]:
+    """The rules of a sentence, or of the recipe that a path names."""
+    from carrara.errors import Refusal
+    from carrara.recipe import gate_rules, read_recipe
+
+    if not (gate.endswith((".yaml", ".yml")) or os.path.isfile(gate)):
+        return gate_rules(gate)
+    rules = read_recipe(Path(gate)).gate
+    if not rules:
+        raise Refusal(f"the recipe {gate} has no gate, so nothing would be checked; add one, or leave --gate away.")
+    return rules
 
 
 def verdict_json(comparison: Comparison) -> dict[str, Any]:
@@ -53,6 +69,10 @@ def verdict_json(comparison: Comparison) -> dict[str, Any]:
             "n": row.n,
             "won": row.won,
             "lost": row.lost,
+            "detectable": row.detectable,
+            "unit": row.unit,
+            "primary": row.primary,
+            "clusters": row.clusters,
             "verdict": row.verdict,
         }
         for row in comparison.verdict.verdicts
@@ -73,13 +93,13 @@ def print_verdict(comparison: Comparison) -> None:
 
     rows = [
         [
-            f"{row.task} {row.metric}",
+            f"{row.task} {row.metric}" if row.primary else f"  {row.metric} (secondary)",
             formats.value(row, row.base),
             formats.value(row, row.tuned),
             formats.difference(row, row.delta),
             f"{formats.difference(row, row.ci[0])} to {formats.difference(row, row.ci[1])}",
             formats.p_value(row.p_adjusted),
-            str(row.n),
+            f"{row.n} in {row.clusters}" if row.clusters else str(row.n),
             row.verdict,
         ]
         for row in comparison.verdict.verdicts

@@ -8,29 +8,30 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from carrara.errors import Refusal
-from carrara.evaluate.scores import Record, Scores
-from carrara.verdict import statistics
+from carrara.evaluate.scores import Scores
+from carrara.verdict import clusters, power, statistics
+from carrara.verdict.measures import POINTS, Measure, measures_of
+from carrara.verdict.pairing import Pairs, pair, require_same_rules
 
 Word = Literal["better", "worse", "no worse", "can't tell"]
-Pairs = list[tuple[Record, Record]]
 
 ALPHA = 0.05
-_FEWEST_FLIPS = 6  # exact McNemar cannot reach p < .05 with fewer discordant items
 _NONE = "none"
 _NOTHING = "Nothing could be compared."
-_SAME_RECEIPT = ("protocol", "dtype")  # receipt fields that should agree for a fair comparison
 
 
 @dataclass(frozen=True)
 class TaskVerdict:
-    """One metric of one task. Accuracies and mc2 are fractions, loss is nats per token.
+    """One metric of one task. Accuracies and probabilities are fractions, loss is nats per token.
 
-    `delta` is tuned - base with its 95 % interval `ci`; `detectable` is the true difference found with 80 % power
-    at .05 before adjustment, all in the metric's unit. `won` and `lost` count items that flipped to right and to
-    wrong, or that moved up and down where the metric is continuous; `p_adjusted` is Holm's over all metrics.
+    `delta` is tuned - base with its 95 % interval `ci`, all in the metric's unit; `won` and `lost` count items that
+    flipped to right and to wrong, or that got better and worse where the metric is continuous. `p_adjusted` is Holm's
+    over the primary metric of each task, which is the declared family; a secondary metric keeps its own p and decides
+    nothing. `detectable` is the true difference found with 80 % power, at .05 over the number of tasks for a primary
+    metric, so that it holds whatever the others show, and at .05 for a secondary one.
+    `unit` is that of a difference; `clusters` counts the groups of items that share a source, 0 where none do.
     """
 
     task: str
@@ -47,11 +48,14 @@ class TaskVerdict:
     detectable: float
     higher_is_better: bool
     verdict: Word
+    primary: bool = True
+    clusters: int = 0
+    unit: str = POINTS
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """All metrics that both sides have; `margin` in points (percent of the base value where lower is better).
+    """All metrics that both sides have; `margin` in points (percent of the base value for other units).
 
     `verdict` is over the primary metric of each task; `base` and `tuned` are the receipts.
     """
@@ -64,52 +68,72 @@ class Verdict:
     tuned: Mapping[str, Any]
 
     def primary(self, task: str) -> TaskVerdict | None:
-        """The metric that speaks for a task: acc_norm for arc_* and hellaswag, otherwise the first; None if absent."""
-        rows = [row for row in self.verdicts if row.task == task]
-        if task.startswith(("arc_", "hellaswag")):
-            rows.sort(key=lambda row: row.metric != "acc_norm")
-        return rows[0] if rows else None
+        """The metric that speaks for a task; None if the task is absent."""
+        return next((row for row in self.primaries() if row.task == task), None)
 
     def primaries(self) -> list[TaskVerdict]:
         """The primary metric of each task, in the order of the tasks."""
-        tasks = dict.fromkeys(row.task for row in self.verdicts)
-        return [row for task in tasks if (row := self.primary(task)) is not None]
+        return [row for row in self.verdicts if row.primary]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A task that can be compared: its items in pairs, its measures, and the cluster of each item, if any."""
+
+    task: str
+    pairs: Pairs
+    measures: Sequence[Measure]
+    groups: clusters.Groups | None
+
+
+@dataclass(frozen=True)
+class _Test:
+    """What a test found; `ci` and `detectable` in the unit of the metric."""
+
+    p: float
+    ci: tuple[float, float]
+    detectable: float
 
 
 def compare(base: Scores, tuned: Scores, margin: float = 1.5) -> Verdict:
     """Judge `tuned` against `base` on the items both answered; raises Refusal where the two were not asked alike.
 
-    `margin` is what "no worse" may lose: percentage points, or percent of the base value where lower is better.
+    `margin` is what "no worse" may lose: percentage points, or percent of the base value for other units.
     """
+    require_same_rules(base.receipt, tuned.receipt)
     shared = [task for task in base.tasks() if task in tuned.tasks()]
     if not shared:
         raise Refusal(
             f"the two score files share no task ({_listed(base.tasks())} against {_listed(tuned.tasks())}); "
             "evaluate both models on the same tasks."
         )
-    notes = _left_out(base, tuned) + _receipts_differ(base.receipt, tuned.receipt)
-    measured: list[TaskVerdict] = []
+    notes = _left_out(base, tuned) + _devices_differ(base.receipt, tuned.receipt)
+    questions: list[_Question] = []
     for task in shared:
-        pairs = _pair(task, base.of(task), tuned.of(task))
-        rows, task_notes = _measure(task, pairs)
-        measured += rows
-        notes += task_notes
-    adjusted = statistics.holm([row.p for row in measured])
-    verdicts = [_judge(replace(row, p_adjusted=p), margin) for row, p in zip(measured, adjusted, strict=True)]
-    undecided = Verdict("can't tell", verdicts, margin, notes, base.receipt, tuned.receipt)
-    return replace(undecided, verdict=_overall([row.verdict for row in undecided.primaries()]))
+        found = _question(task, pair(task, base.of(task), tuned.of(task)))
+        if isinstance(found, _Question):
+            questions.append(found)
+        else:
+            notes.append(found)
+    rows = [row for question in questions for row in _measure(question, ALPHA / len(questions))]
+    notes += [note for question in questions for note in _below_guessing(question, rows)]
+    rows = [_judge(row, margin) for row in _adjusted(rows)]
+    return Verdict(
+        _overall([row.verdict for row in rows if row.primary]), rows, margin, notes, base.receipt, tuned.receipt
+    )
 
 
 def is_no_worse(row: TaskVerdict, margin: float) -> bool:
-    """Whether the worse end of the 95 % interval is inside `margin` (points, or percent of base for losses)."""
+    """Whether the worse end of the 95 % interval is inside `margin` (points, or percent of base for other units)."""
     return worst_loss(row) < margin
 
 
 def worst_loss(row: TaskVerdict) -> float:
-    """What the interval still allows to have been lost: percentage points, or percent of base for losses."""
-    if row.higher_is_better:
-        return -100 * row.ci[0]
-    return 100 * row.ci[1] / row.base if row.base > 0 else math.inf
+    """What the interval still allows to have been lost: percentage points, or percent of base for other units."""
+    loss = -row.ci[0] if row.higher_is_better else row.ci[1]
+    if row.unit == POINTS:
+        return 100 * loss
+    return 100 * loss / row.base if row.base > 0 else math.inf
 
 
 def headline(verdict: Verdict) -> str:
@@ -132,6 +156,12 @@ def _overall(words: Sequence[Word]) -> Literal["better", "mixed", "worse", "no w
     return "no worse" if words and all(word == "no worse" for word in words) else "can't tell"
 
 
+def _adjusted(rows: Sequence[TaskVerdict]) -> list[TaskVerdict]:
+    """Holm over the primary rows: the others are other views of the same answers, and would cost power for nothing."""
+    adjusted = iter(statistics.holm([row.p for row in rows if row.primary]))
+    return [replace(row, p_adjusted=next(adjusted)) if row.primary else row for row in rows]
+
+
 def _judge(row: TaskVerdict, margin: float) -> TaskVerdict:
     """Give a measured row its word; significance first, so that a small but certain loss is called worse."""
     low, high = row.ci if row.higher_is_better else (-row.ci[1], -row.ci[0])
@@ -145,136 +175,116 @@ def _judge(row: TaskVerdict, margin: float) -> TaskVerdict:
     return replace(row, verdict=word)
 
 
-def _pair(task: str, base: Sequence[Record], tuned: Sequence[Record]) -> Pairs:
-    """The same items side by side, in the base's order; raises Refusal if they are not the same items and prompts."""
-    left, right = {record.item: record for record in base}, {record.item: record for record in tuned}
-    if len(left) < len(base) or len(right) < len(tuned):
-        twice = len(base) - len(left) + len(tuned) - len(right)
-        raise Refusal(f"task {task}: {twice} items were scored more than once; evaluate the models again.")
-    both = len(left.keys() & right.keys())
-    if both < len(left) or both < len(right):
-        raise Refusal(
-            f"task {task}: {len(left) - both} items were scored only for the base and {len(right) - both} only for "
-            f"the tuned model, {both} for both; evaluate both with the same limit and the same files."
-        )
-    different = sum(record.prompt_sha256 != right[item].prompt_sha256 for item, record in left.items())
-    if different:
-        raise Refusal(
-            f"task {task}: {different} of {both} items were asked with different prompts; "
-            "evaluate both models with the same protocol, shots and template."
-        )
-    return [(record, right[item]) for item, record in left.items()]
-
-
-def _measure(task: str, pairs: Pairs) -> tuple[list[TaskVerdict], list[str]]:
-    """All metrics of a task, not yet adjusted or judged, and what the reader should know about them."""
+def _question(task: str, pairs: Pairs) -> _Question | str:
+    """A task as it can be compared, or the sentence that says why it is left out."""
     if len(pairs) < 2:
-        return [], [f"{task} has a single item and was left out; a comparison needs at least 2."]
-    if task == "heldout":
-        return _heldout(task, pairs), []
-    if task == "truthfulqa_mc2":
-        base, tuned = _values(task, pairs)
-        return [_continuous(task, "mc2", base, tuned, np.ones(len(pairs)), higher_is_better=True)], []
-    rows: list[TaskVerdict] = []
-    notes: list[str] = []
-    for metric, field in (("acc", "correct"), ("acc_norm", "correct_norm")):
-        flags = [(getattr(base, field), getattr(tuned, field)) for base, tuned in pairs]
-        if all(before is not None and after is not None for before, after in flags):
-            rows.append(_accuracy(task, metric, np.array(flags, dtype=bool)))
-            notes += _below_guessing(rows[-1], pairs)
-    return rows, notes if rows else [f"{task} has no metric that can be compared and was left out."]
+        return f"{task} has a single item and was left out; a comparison needs at least 2."
+    measures = measures_of(task, [record for both in pairs for record in both])
+    if not measures:
+        return f"{task} has no metric that can be compared and was left out."
+    groups = clusters.groups_of([base for base, _ in pairs])
+    if groups is not None and not groups.any():
+        return f"{task} has a single cluster of items and was left out; a comparison needs at least 2."
+    return _Question(task, pairs, measures, groups)
 
 
-def _accuracy(task: str, metric: str, flags: NDArray[np.bool_]) -> TaskVerdict:
-    """Exact McNemar and Tango's interval on rows of (base right, tuned right)."""
-    n = len(flags)
-    won, lost = int(np.sum(~flags[:, 0] & flags[:, 1])), int(np.sum(flags[:, 0] & ~flags[:, 1]))
-    flipping = min(1.0, max(won + lost, _FEWEST_FLIPS) / n)
-    p = statistics.mcnemar_exact(won, lost)
-    return TaskVerdict(
-        task=task,
-        metric=metric,
-        base=float(flags[:, 0].mean()),
-        tuned=float(flags[:, 1].mean()),
-        delta=(won - lost) / n,
-        ci=statistics.paired_proportion_interval(won, lost, n),
-        p=p,
-        p_adjusted=p,
-        n=n,
-        won=won,
-        lost=lost,
-        detectable=min(1.0, statistics.detectable_difference(math.sqrt(flipping), n)),
-        higher_is_better=True,
-        verdict="can't tell",
-    )
+def _measure(question: _Question, alpha: float) -> list[TaskVerdict]:
+    """All metrics of a task, not yet adjusted or judged; the primary one is tested at `alpha`."""
+    first, *others = question.measures
+    rows = [_row(question, first, alpha)]
+    return rows + [replace(_row(question, measure, ALPHA), primary=False) for measure in others]
 
 
-def _continuous(
-    task: str,
-    metric: str,
-    base: statistics.Array,
-    tuned: statistics.Array,
-    weights: statistics.Array,
-    higher_is_better: bool,
-) -> TaskVerdict:
-    """Sign-flip p and paired bootstrap interval of the difference in sum(values) / sum(weights)."""
+def _row(question: _Question, measure: Measure, alpha: float) -> TaskVerdict:
+    base, tuned, weights = _columns(question, measure)
     differences = tuned - base
     up, down = int(np.sum(differences > 0)), int(np.sum(differences < 0))
-    p = statistics.sign_flip_p(differences)
-    deviation = statistics.ratio_deviation(differences, weights)
+    won, lost = (up, down) if measure.higher_is_better else (down, up)
+    if measure.kind == "binary" and question.groups is None:
+        test = _test_flips(won, lost, len(base), alpha)
+    else:
+        test = _test_sums(differences, weights, question.groups, alpha)
+        if measure.kind == "binary":
+            test = replace(test, ci=_wider(test.ci, statistics.paired_proportion_interval(won, lost, len(base))))
     return TaskVerdict(
-        task=task,
-        metric=metric,
+        task=question.task,
+        metric=measure.metric,
         base=float(base.sum() / weights.sum()),
         tuned=float(tuned.sum() / weights.sum()),
         delta=float(differences.sum() / weights.sum()),
-        ci=statistics.bootstrap_interval(differences, weights),
-        p=p,
-        p_adjusted=p,
-        n=len(differences),
-        won=up if higher_is_better else down,
-        lost=down if higher_is_better else up,
-        detectable=statistics.detectable_difference(deviation, len(differences)),
-        higher_is_better=higher_is_better,
+        ci=test.ci,
+        p=test.p,
+        p_adjusted=test.p,
+        n=len(base),
+        won=won,
+        lost=lost,
+        detectable=test.detectable,
+        higher_is_better=measure.higher_is_better,
         verdict="can't tell",
+        clusters=0 if question.groups is None else int(question.groups.max()) + 1,
+        unit=measure.unit,
     )
 
 
-def _heldout(task: str, pairs: Pairs) -> list[TaskVerdict]:
-    """Loss in nats per token, and bits per byte of the same texts."""
-    base, tuned = _values(task, pairs)
-    rows: list[TaskVerdict] = []
-    for metric, unit, scale in (("loss", "tokens", 1.0), ("bits_per_byte", "bytes", 1 / math.log(2))):
-        weights = np.array([(getattr(left, unit), getattr(right, unit)) for left, right in pairs], dtype=float)
-        unlike = int(np.sum((weights[:, 0] != weights[:, 1]) | (weights[:, 0] <= 0)))
-        if unlike:
-            raise Refusal(
-                f"task {task}: {unlike} items have no scored {unit} or not the same number for both models; "
-                "evaluate both models again."
-            )
-        rows.append(_continuous(task, metric, base * scale, tuned * scale, weights[:, 0], higher_is_better=False))
-    return rows
+def _test_flips(won: int, lost: int, n: int, alpha: float) -> _Test:
+    """Exact McNemar and Tango's interval."""
+    detectable = min(1.0, power.detectable_share((won + lost) / n, n, alpha))
+    return _Test(statistics.mcnemar_exact(won, lost), statistics.paired_proportion_interval(won, lost, n), detectable)
 
 
-def _values(task: str, pairs: Pairs) -> tuple[statistics.Array, statistics.Array]:
-    values = np.array([(base.value, tuned.value) for base, tuned in pairs], dtype=float)
+def _test_sums(
+    differences: statistics.Array, weights: statistics.Array, groups: clusters.Groups | None, alpha: float
+) -> _Test:
+    """Sign-flip p and paired bootstrap interval of sum(differences) / sum(weights), by clusters where there are any.
+
+    Right and wrong answers in clusters are tested here too: McNemar takes each flip for a coin of its own, but items
+    of a cluster flip together.
+    """
+    d, w = clusters.sums(differences, groups), clusters.sums(weights, groups)
+    detectable = power.detectable_mean(statistics.ratio_deviation(d, w), len(d), alpha)
+    return _Test(statistics.sign_flip_p(d), statistics.bootstrap_interval(d, w), detectable)
+
+
+def _wider(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Where few items flip, clusters drawn anew hardly vary; Tango's interval keeps a width."""
+    return min(one[0], other[0]), max(one[1], other[1])
+
+
+def _columns(question: _Question, measure: Measure) -> tuple[statistics.Array, statistics.Array, statistics.Array]:
+    """The values of base and tuned, and the weights, which must be the same for both and positive."""
+    values = _table(question.pairs, measure.field)
     broken = int(np.sum(~np.isfinite(values)))
     if broken:
         raise Refusal(
-            f"task {task}: {broken} values are not finite, so a model's numbers overflowed; evaluate it in float32."
+            f"task {question.task}: {broken} values are not finite, so a model's numbers overflowed; "
+            "evaluate it in float32."
         )
-    return values[:, 0], values[:, 1]
+    weights = _table(question.pairs, measure.weight) if measure.weight else np.ones_like(values)
+    unlike = int(np.sum((weights[:, 0] != weights[:, 1]) | (weights[:, 0] <= 0)))
+    if unlike:
+        raise Refusal(
+            f"task {question.task}: {unlike} items have no scored {measure.weight} or not the same number for both "
+            "models; evaluate both models again."
+        )
+    return values[:, 0] * measure.scale, values[:, 1] * measure.scale, weights[:, 0]
 
 
-def _below_guessing(row: TaskVerdict, pairs: Pairs) -> list[str]:
-    """A note for each model more than 2 standard errors below guessing among the choices."""
-    if not all(base.choices for base, _ in pairs):
+def _table(pairs: Pairs, field: str) -> statistics.Array:
+    return np.array([(getattr(base, field), getattr(tuned, field)) for base, tuned in pairs], dtype=float)
+
+
+def _below_guessing(question: _Question, rows: Sequence[TaskVerdict]) -> list[str]:
+    """A note for each accuracy that is more than 2 standard errors below guessing among the choices."""
+    binary = {measure.metric for measure in question.measures if measure.kind == "binary"}
+    if not binary or not all(base.choices for base, _ in question.pairs):
         return []
-    chances = np.array([1 / len(base.choices) for base, _ in pairs])
-    chance, error = float(chances.mean()), math.sqrt(float(np.sum(chances * (1 - chances)))) / row.n
+    chances = np.array([1 / len(base.choices) for base, _ in question.pairs])
+    chance, error = float(chances.mean()), math.sqrt(float(np.sum(chances * (1 - chances)))) / len(chances)
     return [
         f"{row.task} {row.metric}: the {name} model scores {100 * score:.1f} %, more than 2 standard errors below "
         f"guessing ({100 * chance:.1f} %); the labels or the answer format may be wrong."
+        for row in rows
+        if row.task == question.task and row.metric in binary
         for name, score in (("base", row.base), ("tuned", row.tuned))
         if score < chance - 2 * error
     ]
@@ -291,19 +301,14 @@ def _left_out(base: Scores, tuned: Scores) -> list[str]:
     ]
 
 
-def _receipts_differ(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[str]:
-    """A note for each rule of the game that was not the same for both."""
+def _devices_differ(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[str]:
+    """A note where the two ran on unlike devices, which round differently."""
+    before, after = base.get("device"), tuned.get("device")
+    if before == after:
+        return []
     return [
-        f"the two were evaluated with different {key}: {_named(base[key])} for the base, "
-        f"{_named(tuned[key])} for the tuned model."
-        for key in _SAME_RECEIPT
-        if key in base and key in tuned and base[key] != tuned[key]
+        f"the base ran on {before} and the tuned model on {after}; rounding may flip items whose choices are close."
     ]
-
-
-def _named(entry: Any) -> Any:
-    """The name of a receipt's entry that holds more, such as a protocol."""
-    return entry.get("name", entry) if isinstance(entry, Mapping) else entry
 
 
 def _listed(names: Sequence[str]) -> str:

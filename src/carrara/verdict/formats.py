@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from carrara.verdict.compare import TaskVerdict
+from carrara.verdict.measures import POINTS
 
 _MINUS = "\N{MINUS SIGN}"
 
 
 def value(row: TaskVerdict, number: float) -> str:
     """A score in the unit of the row's metric, such as `61.2 %` or `2.134`."""
-    return f"{100 * number:.1f} %" if row.higher_is_better else f"{number:.3f}"
+    return f"{100 * number:.1f} %" if row.unit == POINTS else f"{number:.3f}"
 
 
 def difference(row: TaskVerdict, number: float) -> str:
     """A difference of two scores with its sign, such as `+1.80` points or `-0.120`."""
-    text = f"{100 * number:+z.2f}" if row.higher_is_better else f"{number:+z.3f}"
+    text = f"{100 * number:+z.2f}" if row.unit == POINTS else f"{number:+z.3f}"
     return text.replace("-", _MINUS)
 
 
 def unit(row: TaskVerdict) -> str:
     """The unit of a row's differences."""
-    if row.higher_is_better:
-        return "points"
-    return "nats per token" if row.metric == "loss" else "bits per byte"
+    return row.unit
 
 
 def p_value(p: float) -> str:

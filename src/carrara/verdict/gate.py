@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from carrara.recipe import GateRule
 from carrara.verdict.compare import TaskVerdict, Verdict, is_no_worse, worst_loss
+from carrara.verdict.measures import POINTS
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,11 @@ class GateResult:
 
 
 def check_gate(verdict: Verdict, rules: Sequence[GateRule]) -> list[GateResult]:
-    """Check each rule, in order; a rule on a task or metric that was not measured fails."""
+    """Check each rule, in order; a rule on a task or metric that was not measured fails.
+
+    A rule may name a secondary metric, which is judged by its own p: all rules must hold, so that naming more of them
+    makes it harder to pass by chance, not easier.
+    """
     return [_check(verdict, rule) for rule in rules]
 
 
@@ -31,7 +36,7 @@ def _check(verdict: Verdict, rule: GateRule) -> GateResult:
         return GateResult(rule, False, f"{asked} was not measured for both models ({measured} was).")
     if rule.require == "better":
         return GateResult(rule, row.verdict == "better", f"{row.task} {row.metric} must be better: {_found(row)}.")
-    unit = "points" if row.higher_is_better else "% of the base value"
+    unit = POINTS if row.unit == POINTS else "% of the base value"
     sentence = (
         f"{row.task} {row.metric} must lose less than {rule.margin:g} {unit}: "
         f"the 95 % interval {_allows(worst_loss(row), unit)}."
@@ -47,7 +52,8 @@ def _row(verdict: Verdict, rule: GateRule) -> TaskVerdict | None:
 
 
 def _found(row: TaskVerdict) -> str:
-    return f"the verdict is {row.verdict} (adjusted p = {row.p_adjusted:.2g}, {row.n} items)"
+    kind = "adjusted p" if row.primary else "p"
+    return f"the verdict is {row.verdict} ({kind} = {row.p_adjusted:.2g}, {row.n} items)"
 
 
 def _allows(loss: float, unit: str) -> str:

@@ -20,7 +20,7 @@ from carrara.verdict.gate import GateResult, check_gate
 from carrara.verdict.report import write_report
 from carrara.workspace import Artefact, Draft, Workspace, digest_of_file, user_path
 
-FORMAT = 1  # raised when the same scores would give another verdict
+FORMAT = 2  # raised when the same scores would give another verdict
 MARGIN = 1.5  # points that a score may fall and still count as no worse
 _VERDICT, _REPORT = "verdict.json", "report.html"
 
