@@ -1,4 +1,4 @@
-"""Plots are well-formed, say in words what they show, and stay inside their frame."""
+"""Learning curves are well-formed, say in words what they show, and stay inside their frame."""
 
 from __future__ import annotations
 
@@ -12,14 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carrara.verdict import plots
-from carrara.verdict.compare import TaskVerdict, compare
-
-from .invented import flips, scores, texts
-
-
-def _row(n: int, won: int, lost: int) -> TaskVerdict:
-    before, after = flips("arc_easy", n, won, lost)
-    return compare(scores(before), scores(after)).verdicts[0]
 
 
 def _numbers(path: str) -> list[float]:
@@ -82,39 +74,3 @@ def test_long_curves_are_thinned_but_keep_spikes() -> None:
     picture = plots.curves(curve)[0][1]
     assert len(picture) < 12_000
     assert min(_numbers(picture.split('class="training" d="M')[1].split('"')[0])[1::2]) < 45  # the spike's height
-
-
-@pytest.mark.parametrize(("n", "won", "lost"), [(100, 8, 2), (100, 0, 50), (100, 50, 0), (2, 1, 0), (5000, 3, 3)])
-def test_before_after_stays_in_its_frame(n: int, won: int, lost: int) -> None:
-    row = _row(n, won, lost)
-    svg = ElementTree.fromstring(plots.before_after(row, 1.5, plots.shared_reach([row], 1.5)))
-    before, after = (float(circle.get("cx", "nan")) for circle in svg.iter("circle"))
-    assert 14 <= before <= 306
-    assert 14 <= after <= 306
-    assert (after > before) == (row.delta > 0)
-    labels = [float(str(text.text).removesuffix(" %")) for text in svg.iter("text")]
-    assert labels
-    assert all(0 <= label <= 100 for label in labels)
-
-
-def test_label_says_what_the_plot_shows() -> None:
-    row = _row(100, 8, 2)
-    label = ElementTree.fromstring(plots.before_after(row, 1.5, plots.shared_reach([row], 1.5))).get("aria-label")
-    assert label is not None
-    assert label.startswith("arc_easy acc: 52.0 % before, 58.0 % after; 95 % interval of the difference")
-    assert label.endswith("points; no worse")
-
-
-def test_a_loss_has_its_margin_above() -> None:
-    base = scores(texts("heldout", [20.0, 22.0, 24.0]))
-    row = compare(base, scores(texts("heldout", [19.0, 21.0, 23.1]))).verdicts[0]
-    svg = ElementTree.fromstring(plots.before_after(row, 1.5, plots.shared_reach([row], 1.5)))
-    limit = next(path for path in svg.iter("path") if path.get("class") == "limit")
-    before = next(circle for circle in svg.iter("circle") if circle.get("class") == "before")
-    assert _numbers(limit.get("d", ""))[0] > float(before.get("cx", "nan"))
-
-
-def test_names_are_escaped() -> None:
-    row = _row(100, 8, 2)
-    hostile = TaskVerdict(**{**vars(row), "task": '"><script>alert(1)</script>'})
-    assert "<script" not in plots.before_after(hostile, 1.5, plots.shared_reach([row], 1.5))

@@ -10,6 +10,8 @@ from carrara.tune.account import ancestors, outcomes, plan_rows
 from carrara.tune.run import Run
 from carrara.workspace import Workspace
 
+COST, LINEAGE, RECIPE = "What it took", "Lineage", "Recipe"  # titles of tables
+
 
 def run_details(workspace: Workspace, run: Run) -> dict[str, dict[str, Any]]:
     """Tables of label and value by their title."""
@@ -19,7 +21,7 @@ def run_details(workspace: Workspace, run: Run) -> dict[str, dict[str, Any]]:
     rows = data["rows"]
     planned = plan_rows(outcomes(run, recipe.cost))
     return {
-        "What it took": {
+        COST: {
             "Tokens trained on": f"{ledger.tokens:,}, of which {ledger.supervised_tokens:,} were learned",
             "Time": f"{ledger.seconds:.0f} s ({ledger.tokens_per_second:,.0f} tokens/s), and "
             f"{ledger.validation_seconds:.0f} s for held-out losses",
@@ -30,13 +32,13 @@ def run_details(workspace: Workspace, run: Run) -> dict[str, dict[str, Any]]:
             "Parameters trained": f"{summary['trainable']:,}",
         },
         **({"Plan, and what it was": planned} if planned else {}),
-        "Lineage": {each.reference: each.name for each in [run.artefact, *ancestors(workspace, run)]},
+        LINEAGE: {each.reference: each.name for each in [run.artefact, *ancestors(workspace, run)]},
         "Data": {
             "Source": data["source"],
             "Rows": f"{rows['read']} read, {rows['kept']} kept, {rows['quarantined']} in quarantine",
             "Splits": ", ".join(f"{count} {split}" for split, count in data["splits"].items()),
         },
-        "Recipe": _recipe_rows(recipe),
+        RECIPE: _recipe_rows(recipe),
     }
 
 

@@ -5,36 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from carrara.evaluate.scores import Record, Scores
+from markupsafe import Markup
+
+from carrara.evaluate.scores import Scores
 from carrara.pages import environment
 from carrara.verdict import formats, plots
+from carrara.verdict.categories import FEW, Category, categories
+from carrara.verdict.changes import changes_of, worst_first
 from carrara.verdict.compare import TaskVerdict, Verdict, headline
-from carrara.wording import plain, short
+from carrara.verdict.confusion import Confusion, confusion
+from carrara.verdict.forest import panels
+from carrara.verdict.items import Pair, pairs_of
+from carrara.verdict.reliability import Reliability, diagram, reliability
+from carrara.wording import line, plain, visible
 from carrara.workspace.files import write_atomically
 
-MOST_ITEMS = 20  # shown for each task and side
+MOST_LABELS = 20  # of a confusion matrix that a page can hold
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
-class Change:
-    """An item that changed between the models: choices as (text, right, chosen before, chosen after)."""
-
-    number: int
-    question: str
-    choices: list[tuple[str, bool, bool, bool]]
-    before: str  # the item's score where nothing is chosen, otherwise empty
-    after: str
-
-
-@dataclass(frozen=True)
-class Changes:
-    """The items of a task that got better and worse by its primary metric, at most `MOST_ITEMS` a side."""
+class _Task:
+    """A task's primary metric with all that its items tell beside the score."""
 
     row: TaskVerdict
-    won: list[Change]
-    lost: list[Change]
+    categories: list[Category]
+    confusions: tuple[Confusion, Confusion] | None
+    reliabilities: tuple[Reliability, Reliability] | None
+    diagram: Markup | None
 
 
 def write_report(
@@ -50,16 +51,27 @@ def write_report(
     `base` and `tuned` are the scores compared, `curve` holds a run's points (tune/curves.py),
     `details` maps a section's title to its labels and values: recipe, receipts, costs.
     """
-    templates = environment(Path(__file__).parent)
-    html = templates.get_template("report.html.j2").render(
-        show=formats,
-        verdict=verdict,
-        headline=headline(verdict),
-        models=[_model(verdict.base), _model(verdict.tuned)],
-        cards=_cards(verdict),
-        curves=plots.curves(curve),
-        changes=[_changes(row, base, tuned) for row in verdict.primaries()],
-        details={title: {label: plain(item) for label, item in part.items()} for title, part in details.items()},
+    pairs = [(row, pairs_of(row.task, base, tuned)) for row in verdict.primaries()]
+    changes = [changes_of(row, each) for row, each in pairs]
+    html = (
+        environment(Path(__file__).parent)
+        .get_template("report.html.j2")
+        .render(
+            show=formats,
+            line=line,
+            visible=visible,
+            verdict=verdict,
+            headline=headline(verdict),
+            models=[_model(verdict.base), _model(verdict.tuned)],
+            panels=panels(verdict),
+            changes=changes,
+            changed=worst_first(changes),
+            tasks=[_task(row, each) for row, each in pairs],
+            few=FEW,
+            most_labels=MOST_LABELS,
+            curves=plots.curves(curve),
+            details={title: {label: plain(item) for label, item in part.items()} for title, part in details.items()},
+        )
     )
     write_atomically(path, html.encode("utf-8", errors="replace"))  # a hostile text may hold half a character
 
@@ -70,48 +82,18 @@ def _model(receipt: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _cards(verdict: Verdict) -> list[tuple[TaskVerdict, Any]]:
-    """The primary metric of each task with its plot; accuracies share the width of their axes, to be comparable."""
-    rows = verdict.primaries()
-    alike = [row for row in rows if row.higher_is_better]
-    reaches = [plots.shared_reach(alike if row.higher_is_better else [row], verdict.margin) for row in rows]
-    return [(row, plots.before_after(row, verdict.margin, reach)) for row, reach in zip(rows, reaches, strict=True)]
+def _task(row: TaskVerdict, pairs: Sequence[Pair]) -> _Task:
+    before, after = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    calibrated = _both(reliability(before), reliability(after))
+    return _Task(
+        row,
+        categories(row, pairs),
+        _both(confusion(row.metric, before), confusion(row.metric, after)),
+        calibrated,
+        diagram(row.task, *calibrated) if calibrated else None,
+    )
 
 
-def _changes(row: TaskVerdict, base: Scores, tuned: Scores) -> Changes:
-    after = {record.item: record for record in tuned.of(row.task)}
-    pairs = [(record, after[record.item]) for record in base.of(row.task)]
-    gains = [_gain(row, before, then) for before, then in pairs]
-    changed = [index for index, gain in enumerate(gains) if gain]
-    changed.sort(key=lambda index: (-abs(gains[index]), pairs[index][0].item))
-    won = [_change(row, *pairs[index]) for index in changed if gains[index] > 0]
-    lost = [_change(row, *pairs[index]) for index in changed if gains[index] < 0]
-    return Changes(row, won[:MOST_ITEMS], lost[:MOST_ITEMS])
-
-
-def _gain(row: TaskVerdict, before: Record, after: Record) -> float:
-    """How much an item adds to the difference, positive if it got better: 1 for an item that flipped to right."""
-    if row.metric == "acc":
-        return float(bool(after.correct)) - float(bool(before.correct))
-    if row.metric == "acc_norm":
-        return float(bool(after.correct_norm)) - float(bool(before.correct_norm))
-    return (after.value - before.value) * (1 if row.higher_is_better else -1)
-
-
-def _change(row: TaskVerdict, before: Record, after: Record) -> Change:
-    choosing = row.metric in ("acc", "acc_norm")
-    chosen = [None, None]
-    if choosing:
-        normed = row.metric == "acc_norm"
-        chosen = [record.prediction_norm if normed else record.prediction for record in (before, after)]
-    choices = [
-        (short(choice), choosing and index == before.gold, index == chosen[0], index == chosen[1])
-        for index, choice in enumerate(before.choices)
-    ]
-    scores = ["", ""] if choosing else [_score(row, record) for record in (before, after)]
-    return Change(before.item + 1, short(before.question), choices, *scores)
-
-
-def _score(row: TaskVerdict, record: Record) -> str:
-    """An item's own score, in the metric's unit."""
-    return formats.value(row, record.value / record.tokens if row.metric == "loss" else record.value)
+def _both(before: _Found | None, after: _Found | None) -> tuple[_Found, _Found] | None:
+    """Two findings that stand side by side; None where one is missing."""
+    return (before, after) if before is not None and after is not None else None

@@ -1,0 +1,51 @@
+"""What the two records of an item say under a metric: the choice taken, the score, the probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from carrara.evaluate.scores import Record, Scores
+
+Pair = tuple[Record, Record]  # the same item, before and after
+
+
+def pairs_of(task: str, base: Scores, tuned: Scores) -> list[Pair]:
+    """The items of a task that both sides have, in the base's order."""
+    after = {record.item: record for record in tuned.of(task)}
+    return [(record, after[record.item]) for record in base.of(task) if record.item in after]
+
+
+def taken(metric: str, record: Record) -> int | None:
+    """The choice that a record took by the metric; None where the metric judges no choice."""
+    return {"acc": record.prediction, "acc_norm": record.prediction_norm}.get(metric)
+
+
+def score(metric: str, record: Record) -> float:
+    """An item's own score in the metric's unit: 1 or 0 for right or wrong, nats per token for a loss."""
+    if metric == "acc":
+        return float(bool(record.correct))
+    if metric == "acc_norm":
+        return float(bool(record.correct_norm))
+    return record.value / weight(metric, record)
+
+
+def weight(metric: str, record: Record) -> float:
+    """How much an item counts in the mean of its task."""
+    return max(record.tokens, 1) if metric == "loss" else 1
+
+
+def mean_score(metric: str, records: Sequence[Record]) -> float:
+    """The score of at least one item together, in the metric's unit."""
+    weights = [weight(metric, record) for record in records]
+    return float(np.average([score(metric, record) for record in records], weights=weights))
+
+
+def probabilities(record: Record) -> list[float]:
+    """How likely each choice is among the choices, by the likelihood of its whole text; empty without choices."""
+    if not record.loglikelihoods:
+        return []
+    values = np.array(record.loglikelihoods)
+    weights = np.exp(values - values.max())
+    return (weights / weights.sum()).tolist()
