@@ -8,7 +8,7 @@ from pathlib import Path
 from carrara.progress import Progress
 from carrara.recipe import Recipe, make_recipe
 from carrara.tasks.arc import ARC_EASY
-from carrara.tasks.sources import find_benchmark
+from carrara.tasks.sources import find_benchmark, read_items
 from carrara.way import Way, walk
 from carrara.workspace import Workspace, write_atomically
 
@@ -43,7 +43,7 @@ def _training_rows(workspace: Workspace, benchmarks: Path | None, limit: int | N
     """The training questions as a file of rows; the answer alone is the completion."""
     assert ARC_EASY.train_file is not None
     file = find_benchmark(workspace, ARC_EASY.train_file, benchmarks, progress)
-    items = ARC_EASY.read(file.path)[:limit]
+    items = read_items(ARC_EASY.name, file, ARC_EASY.read)[:limit]
     lines = [{"prompt": item.context, "completion": f" {item.choices[item.gold]}"} for item in items]
     target = workspace.root / "demo" / f"arc-easy-train-{len(lines)}.jsonl"
     target.parent.mkdir(exist_ok=True)

@@ -47,7 +47,24 @@ def test_mc2_survives_very_long_answers() -> None:
 def test_the_standard_error_is_the_closed_form() -> None:
     item = Item(0, "0", "Q", ("a", "b"), 0)
     records = [_record("arc_easy", item, [-1.0, -2.0])] * 3 + [_record("arc_easy", item, [-2.0, -1.0])]
-    acc, acc_norm = figures(records)
+    acc, acc_norm, *others = figures(records, LM_EVAL)
     assert acc == Figure("arc_easy", "acc", 0.75, pytest.approx(0.25), 4, 2.0)  # type: ignore[arg-type]
-    assert acc_norm.metric == "acc_norm"
-    assert figures(records[:1])[0].stderr is None
+    assert [acc_norm.metric, *(other.metric for other in others)] == [
+        "acc_norm",
+        "gold_bits_per_byte",
+        "gold_probability",
+    ]
+    assert figures(records[:1], LM_EVAL)[0].stderr is None
+
+
+def test_a_mean_of_subjects_counts_each_alike_where_the_protocol_does() -> None:
+    """Three questions of one subject, all right, and one of another, wrong."""
+    right, wrong = [-1.0, -2.0], [-2.0, -1.0]
+    items = [Item(n, str(n), "Q", ("A", "B"), 0, category="law" if n < 3 else "art") for n in range(4)]
+    records = [_record("mmlu", item, wrong if item.category == "art" else right) for item in items]
+    assert figures(records, LM_EVAL)[0].value == 0.75
+    assert figures(records, LEADERBOARD)[0] == Figure("mmlu", "acc", 0.5, None, 4, 2.0)
+    more = [*records, _record("mmlu", items[3], right)]
+    error = figures(more, LEADERBOARD)[0].stderr
+    assert figures(more, LEADERBOARD)[0].value == 0.75
+    assert error == pytest.approx(0.25)  # of art 1/2, of law 0; the root of their squares over two

@@ -213,7 +213,11 @@ def _pairs(loaded: Loaded, protocol: Protocol, requests: Sequence[tuple[str, str
     nothing = _nothing(loaded, protocol)
     encoded = {
         read: context_and_continuations(
-            loaded.tokenizer, read, [text for other, text in requests if other == read], protocol.special_tokens, nothing
+            loaded.tokenizer,
+            read,
+            [text for other, text in requests if other == read],
+            protocol.special_tokens,
+            nothing,
         )
         for read in dict.fromkeys(read for read, _ in requests)
     }

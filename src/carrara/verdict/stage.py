@@ -17,12 +17,13 @@ from carrara.tune.run import Run
 from carrara.verdict.compare import TaskVerdict, Verdict, compare
 from carrara.verdict.details import run_details
 from carrara.verdict.gate import GateResult, check_gate
+from carrara.verdict.model_card import write_model_card
 from carrara.verdict.report import write_report
 from carrara.workspace import Artefact, Draft, Workspace, digest_of_file, user_path
 
 FORMAT = 2  # raised when the same scores would give another verdict
 MARGIN = 1.5  # points that a score may fall and still count as no worse
-_VERDICT, _REPORT = "verdict.json", "report.html"
+_VERDICT, _REPORT, _CARD = "verdict.json", "report.html", "README.md"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def compare_scores(
         (draft.path / _VERDICT).write_text(json.dumps(asdict(verdict)), encoding="utf-8")
         shown = {**(run_details(workspace, run) if run else {}), **_receipts(before, after)}
         write_report(draft.path / _REPORT, verdict, before, after, run.curve if run else [], shown)
+        write_model_card(draft.path / _CARD, verdict, before, after, shown)
         draft.summary.update(verdict=verdict.verdict)
 
     artefact = workspace.make("verdict", made_by, build, name="verdict", inputs=inputs, on_wait=progress.say)
