@@ -49,11 +49,8 @@ def test_the_standard_error_is_the_closed_form() -> None:
     records = [_record("arc_easy", item, [-1.0, -2.0])] * 3 + [_record("arc_easy", item, [-2.0, -1.0])]
     acc, acc_norm, *others = figures(records, LM_EVAL)
     assert acc == Figure("arc_easy", "acc", 0.75, pytest.approx(0.25), 4, 2.0)  # type: ignore[arg-type]
-    assert [acc_norm.metric, *(other.metric for other in others)] == [
-        "acc_norm",
-        "gold_bits_per_byte",
-        "gold_probability",
-    ]
+    assert acc_norm.metric == "acc_norm"
+    assert [other.metric for other in others] == ["gold_bits_per_byte", "gold_probability"]
     assert figures(records[:1], LM_EVAL)[0].stderr is None
 
 

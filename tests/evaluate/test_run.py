@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from carrara.errors import Refusal
 from carrara.evaluate.run import evaluate_model
 from carrara.evaluate.scorer import Scorer
 from carrara.evaluate.scores import read_scores
 from carrara.models import Model, model_of_run, resolve_model
+from carrara.models.load import load_model
 from carrara.progress import Silent
 from carrara.recipe import EvaluateRecipe, PrepareRecipe, Recipe, TuneRecipe
 from carrara.tune.run import tune_model
@@ -227,3 +229,49 @@ def test_rows_that_a_run_learned_are_not_held_out(workspace: Workspace, tiny_mod
     assert evaluate_model(workspace, model, recipe, Silent(), heldout=learned).figures
     with pytest.raises(Refusal, match="were trained on by run/"):
         evaluate_model(workspace, model, recipe, Silent(), heldout=other)
+
+
+def test_questions_of_a_subject_share_its_examples_in_one_pass(
+    workspace: Workspace, tiny_model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands before each question of a subject is read once, though the subjects take turns."""
+    for split, count in (("test", 12), ("dev", 3)):
+        rows = [
+            {"question": f"{subject} {n} {split}?", "subject": subject, "choices": ["a", "b", "c", "d"], "answer": n % 4}
+            for subject in ("art", "law")
+            for n in range(count)
+        ]
+        path = folder / "mmlu" / f"{split}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read: list[int] = []
+    opening = Scorer._opening
+
+    def counted(self: Scorer, start: tuple[int, ...]) -> Any:
+        read.append(len(start))
+        return opening(self, start)
+
+    monkeypatch.setattr(Scorer, "_opening", counted)
+    recipe = EvaluateRecipe(tasks=("mmlu",), benchmarks=folder, shots=1, limit=10)
+    scores = evaluate_model(workspace, tiny_model, recipe, Silent()).scores
+    assert [record.category for record in scores.records] == ["art", "law"] * 5
+    assert scores.receipt["tasks"]["mmlu"]["shot_rule"] == "first_of_category"
+    assert read
+    assert all(count > 100 for count in read)  # description and example, a token a letter
+
+
+def test_what_fills_a_gap_is_read_and_the_rest_is_scored(workspace: Workspace, tiny_model: Model, folder: Path) -> None:
+    path = folder / "winogrande" / "validation.jsonl"
+    path.parent.mkdir()
+    row = {"sentence": "The cup hit the jar and _ broke.", "option1": "cup", "option2": "the jar", "answer": "2"}
+    path.write_text(json.dumps(row) + "\n")
+    recipe = EvaluateRecipe(tasks=("winogrande",), benchmarks=folder)
+    (record,) = evaluate_model(workspace, tiny_model, recipe, Silent()).scores.records
+    loaded = load_model(tiny_model, "float32")
+    for option, found in zip(("cup", "the jar"), record.loglikelihoods, strict=True):
+        read, scored = (loaded.tokenizer.encode(text) for text in (f"The cup hit the jar and {option}", " broke."))
+        with torch.inference_mode():
+            logits = loaded.network(input_ids=torch.tensor([read + scored])).logits[0].log_softmax(-1)
+        expected = sum(float(logits[len(read) - 1 + n, token]) for n, token in enumerate(scored))
+        assert found == pytest.approx(expected, abs=1e-3)
+    assert record.gold == 1

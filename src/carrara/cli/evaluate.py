@@ -20,7 +20,7 @@ def evaluate_command(
     model: Annotated[str, typer.Argument(help="A model reference or a run.")],
     tasks: Annotated[str | None, typer.Option(help="Tasks, separated by commas (default: all).")] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="lm-eval-0.4, leaderboard-2023-10 or lm-eval-0.4-openllm.")
+        str | None, typer.Option(help="lm-eval-0.4 (default), lm-eval-0.4-openllm or leaderboard-2023-10.")
     ] = None,
     shots: Annotated[int | None, typer.Option(help="Examples before each question (default: the protocol's).")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many questions of each task.")] = None,

@@ -210,16 +210,13 @@ def _choice(loaded: Loaded, questions: Questions, protocol: Protocol, place: int
 
 def _pairs(loaded: Loaded, protocol: Protocol, requests: Sequence[tuple[str, str]]) -> list[Pair]:
     """The ids of what is read and of what is scored, for each choice; what is read alike is encoded once."""
-    nothing = _nothing(loaded, protocol)
+    texts: dict[str, list[str]] = {}
+    for read, text in requests:
+        texts.setdefault(read, []).append(text)
+    special, nothing = protocol.special_tokens, _nothing(loaded, protocol)
     encoded = {
-        read: context_and_continuations(
-            loaded.tokenizer,
-            read,
-            [text for other, text in requests if other == read],
-            protocol.special_tokens,
-            nothing,
-        )
-        for read in dict.fromkeys(read for read, _ in requests)
+        read: context_and_continuations(loaded.tokenizer, read, scored, special, nothing)
+        for read, scored in texts.items()
     }
     answers = {read: iter(found) for read, (_, found) in encoded.items()}
     return [(encoded[read][0], next(answers[read])) for read, _ in requests]
