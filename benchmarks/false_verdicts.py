@@ -188,8 +188,7 @@ def powers() -> Iterable[tuple[Any, ...]]:
         for flipping in SHARES:
             difference = power.detectable_share(flipping, n)
             found = percent(finds(n, flipping, difference))[1]
-            needed = f"{power.items_needed(0.01, flipping):,}"
-            yield name, f"{n:,}", f"{100 * flipping:g} %", f"{100 * difference:.2f}", found, needed
+            yield name, f"{n:,}", f"{100 * flipping:g} %", f"{100 * difference:.2f}", found
 
 
 def finds(n: int, flipping: float, difference: float) -> Iterable[bool]:

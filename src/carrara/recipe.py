@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -24,6 +24,9 @@ class Section(BaseModel):
     """A part of a recipe; keys that it does not know are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+_S = TypeVar("_S", bound=Section)
 
 
 class PrepareRecipe(Section):
@@ -196,19 +199,32 @@ class Recipe(Section):
 
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a YAML file; raises Refusal with the key that is wrong."""
+    return make_recipe(_content(path, "recipe", "keys such as model, data and tune"), where=str(path))
+
+
+def read_section(path: Path, kind: type[_S], what: str) -> _S:
+    """A YAML file that holds one section, called `what` in sentences; raises Refusal with the key that is wrong."""
+    content = _content(path, what, f"the keys {', '.join(kind.model_fields)}")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise Refusal(f"{path}: {_problems([dict(item) for item in error.errors()], kind)}") from error
+
+
+def _content(path: Path, what: str, expected: str) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise Refusal(f"the recipe {path} does not exist; give the path of a YAML file.") from error
+        raise Refusal(f"the {what} {path} does not exist; give the path of a YAML file.") from error
     except (IsADirectoryError, PermissionError) as error:
-        raise Refusal(f"the recipe {path} cannot be read ({error.strerror}); give the path of a YAML file.") from error
+        raise Refusal(f"the {what} {path} cannot be read ({error.strerror}); give the path of a YAML file.") from error
     except UnicodeDecodeError as error:
         raise Refusal(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError for a date or number that is none
         raise Refusal(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
-        raise Refusal(f"{path} holds no recipe: a mapping with keys such as model, data and tune is expected.")
-    return make_recipe(content, where=str(path))
+        raise Refusal(f"{path} holds no {what}: a mapping with {expected} is expected.")
+    return content
 
 
 def make_recipe(content: dict[str, Any], where: str = "the recipe") -> Recipe:
@@ -216,7 +232,7 @@ def make_recipe(content: dict[str, Any], where: str = "the recipe") -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        raise Refusal(f"{where}: {_problems([dict(item) for item in error.errors()])}") from error
+        raise Refusal(f"{where}: {_problems([dict(item) for item in error.errors()], Recipe)}") from error
 
 
 def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
@@ -231,13 +247,13 @@ def override(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     return make_recipe(content, where="the options")
 
 
-def _problems(errors: list[dict[str, Any]]) -> str:
+def _problems(errors: list[dict[str, Any]], kind: type[Section]) -> str:
     """Each wrong key once; what may be of several types is wrong for several reasons."""
     by_key: dict[str, list[dict[str, Any]]] = {}
     for error in errors:
         key = ".".join(str(part) for part in error["loc"] if not _is_type(str(part)))
         by_key.setdefault(key, []).append(error)
-    return "; ".join(_problem(key, each) for key, each in by_key.items())
+    return "; ".join(_problem(key, each, kind) for key, each in by_key.items())
 
 
 def _is_type(part: str) -> bool:
@@ -245,11 +261,11 @@ def _is_type(part: str) -> bool:
     return "[" in part or part in ("bool", "constrained-int")
 
 
-def _problem(key: str, errors: list[dict[str, Any]]) -> str:
+def _problem(key: str, errors: list[dict[str, Any]], kind: type[Section]) -> str:
     first = errors[0]
     if first["type"] != "extra_forbidden":
         return f"key '{key}': {' or '.join(error['msg'].lower() for error in errors)}, not {first['input']!r}"
     parent = first["loc"][0] if len(first["loc"]) > 1 else None
     sections = {"prepare": PrepareRecipe, "tune": TuneRecipe, "evaluate": EvaluateRecipe, "gate": GateRule}
-    section = sections.get(str(parent), CostRecipe if parent == "cost" else Recipe)
+    section = sections.get(str(parent), CostRecipe if parent == "cost" else kind)
     return f"unknown key '{key}' (known here: {', '.join(section.model_fields)})"

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from carrara.evaluate.metrics import Figure, figures, record_of_choice
+from carrara.evaluate.metrics import Figure, below_guessing, figures, record_of_choice
 from carrara.evaluate.protocol import PROTOCOLS
 from carrara.evaluate.scores import Record
 from carrara.tasks import BENCHMARKS
@@ -47,11 +47,11 @@ def test_mc2_survives_very_long_answers() -> None:
 def test_the_standard_error_is_the_closed_form() -> None:
     item = Item(0, "0", "Q", ("a", "b"), 0)
     records = [_record("arc_easy", item, [-1.0, -2.0])] * 3 + [_record("arc_easy", item, [-2.0, -1.0])]
-    acc, acc_norm, *others = figures(records, LM_EVAL)
+    acc, acc_norm, *others = figures(records, LM_EVAL, BENCHMARKS["arc_easy"])
     assert acc == Figure("arc_easy", "acc", 0.75, pytest.approx(0.25), 4, 2.0)  # type: ignore[arg-type]
     assert acc_norm.metric == "acc_norm"
     assert [other.metric for other in others] == ["gold_bits_per_byte", "gold_probability"]
-    assert figures(records[:1], LM_EVAL)[0].stderr is None
+    assert figures(records[:1], LM_EVAL, BENCHMARKS["arc_easy"])[0].stderr is None
 
 
 def test_a_mean_of_subjects_counts_each_alike_where_the_protocol_does() -> None:
@@ -59,9 +59,18 @@ def test_a_mean_of_subjects_counts_each_alike_where_the_protocol_does() -> None:
     right, wrong = [-1.0, -2.0], [-2.0, -1.0]
     items = [Item(n, str(n), "Q", ("A", "B"), 0, category="law" if n < 3 else "art") for n in range(4)]
     records = [_record("mmlu", item, wrong if item.category == "art" else right) for item in items]
-    assert figures(records, LM_EVAL)[0].value == 0.75
-    assert figures(records, LEADERBOARD)[0] == Figure("mmlu", "acc", 0.5, None, 4, 2.0)
+    assert figures(records, LM_EVAL, BENCHMARKS["mmlu"])[0].value == 0.75
+    assert figures(records, LEADERBOARD, BENCHMARKS["mmlu"])[0] == Figure("mmlu", "acc", 0.5, None, 4, 2.0)
     more = [*records, _record("mmlu", items[3], right)]
-    error = figures(more, LEADERBOARD)[0].stderr
-    assert figures(more, LEADERBOARD)[0].value == 0.75
+    error = figures(more, LEADERBOARD, BENCHMARKS["mmlu"])[0].stderr
+    assert figures(more, LEADERBOARD, BENCHMARKS["mmlu"])[0].value == 0.75
     assert error == pytest.approx(0.25)  # of art 1/2, of law 0; the root of their squares over two
+
+
+def test_an_accuracy_below_guessing_is_said() -> None:
+    item = Item(0, "0", "Q", ("a", "bb", "cc", "dd"), 0)
+    for right, said in ((6, 2), (20, 0)):  # of 100, where guessing finds 25 give or take 4.3
+        records = [_record("arc_easy", item, [-1.0 if n < right else -9.0, -2.0, -3.0, -4.0]) for n in range(100)]
+        found = below_guessing(records, figures(records, LM_EVAL, BENCHMARKS["arc_easy"]))
+        assert len(found) == said
+        assert all("below guessing (25.0 %)" in sentence for sentence in found)

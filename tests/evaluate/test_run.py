@@ -237,7 +237,12 @@ def test_questions_of_a_subject_share_its_examples_in_one_pass(
     """What stands before each question of a subject is read once, though the subjects take turns."""
     for split, count in (("test", 12), ("dev", 3)):
         rows = [
-            {"question": f"{subject} {n} {split}?", "subject": subject, "choices": ["a", "b", "c", "d"], "answer": n % 4}
+            {
+                "question": f"{subject} {n} {split}?",
+                "subject": subject,
+                "choices": ["a", "b", "c", "d"],
+                "answer": n % 4,
+            }
             for subject in ("art", "law")
             for n in range(count)
         ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from carrara.data.render.example import context_and_continuations
-from carrara.errors import Refusal
 from carrara.evaluate import scorer
 from carrara.evaluate.known import Known
 from carrara.evaluate.protocol import PROTOCOLS, build_context, order_and_draw
@@ -39,6 +40,10 @@ def _questions(count: int, longest: int) -> list[tuple[list[int], list[list[int]
         return [chance.randrange(3, 250) for _ in range(chance.randint(low, high))]
 
     return [(ids(1, longest), [ids(1, 9) for _ in range(chance.randint(1, 5))]) for _ in range(count)]
+
+
+def _silent(sentence: str) -> None:
+    raise AssertionError(sentence)
 
 
 def _rows(context: list[int], answers: list[list[int]], longest: int, window: int | None = None) -> list[Row]:
@@ -101,7 +106,7 @@ def test_the_size_of_a_pass_changes_no_more_than_rounding(
     rows = [row for context, answers in _questions(30, 40) for row in _rows(context, answers, 256)]
     expected = _scores(loaded, rows)
     monkeypatch.setattr(scorer, "_TOKENS", tokens)
-    monkeypatch.setattr(scorer, "_PREDICTIONS", max(1, tokens // 10))
+    monkeypatch.setattr(scorer, "LOGITS_AT_ONCE", {"cpu": 4 * 259 * max(1, tokens // 10)})
     for found, wanted in zip(_scores(loaded, rows), expected, strict=True):
         assert found == pytest.approx(wanted, abs=1e-4)
 
@@ -172,7 +177,7 @@ def test_what_has_no_tokens_is_refused() -> None:
 def test_what_was_scored_is_known(tiny_model: Model, tmp_path: Path) -> None:
     loaded = load_model(tiny_model, "float32")
     rows = [row for context, answers in _questions(20, 40) for row in _rows(context, answers, 256)]
-    with Known(tmp_path / "known.sqlite") as known:
+    with Known(tmp_path / "known.sqlite", _silent) as known:
         first = Scorer(loaded, known).score(rows)
         second = Scorer(loaded, known).score(rows)
     assert [scored and scored.before for scored in (*first, *second)] == [False] * 20 + [True] * 20
@@ -180,10 +185,37 @@ def test_what_was_scored_is_known(tiny_model: Model, tmp_path: Path) -> None:
     assert [scored and scored.seconds for scored in first] == [scored and scored.seconds for scored in second]
 
 
-def test_a_damaged_file_of_known_scores_is_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_a_damaged_file_of_known_scores_costs_time_and_is_said_once(tiny_model: Model, tmp_path: Path) -> None:
     (tmp_path / "known.sqlite").write_bytes(b"no database" * 100)
-    with pytest.raises(Refusal, match=r"known\.sqlite, which keeps .* remove it"):
-        Known(tmp_path / "known.sqlite")
+    loaded, said = load_model(tiny_model, "float32"), list[str]()
+    rows = [row for context, answers in _questions(20, 40) for row in _rows(context, answers, 256)]
+    with Known(tmp_path / "known.sqlite", said.append) as known:
+        found = Scorer(loaded, known).score(rows)
+    assert [scored and scored.loglikelihoods for scored in found] == [
+        scored and scored.loglikelihoods for scored in Scorer(loaded).score(rows)
+    ]
+    (sentence,) = said
+    assert "known.sqlite, which keeps what was scored, cannot be used" in sentence
+
+
+def test_a_disk_that_fills_up_while_scoring_costs_no_task(tmp_path: Path) -> None:
+    said: list[str] = []
+    with Known(tmp_path / "known.sqlite", said.append) as known:
+        known._run("PRAGMA max_page_count = 3", ())
+        for n in range(50):
+            known.put(f"{n}", [([0.5] * 500, 1.0)])
+        assert known.get("0") is None
+    assert len(said) == 1
+    assert "full" in said[0]
+
+
+def test_several_processes_open_a_new_file_at_once(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from carrara.evaluate.known import Known\n"
+        "for n in range(40):\n    Known(Path(sys.argv[1]) / f'{n}.sqlite', print)"
+    )
+    started = [subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE) for _ in range(4)]
+    assert [process.communicate()[0] for process in started] == [b""] * 4
 
 
 def test_a_text_is_scored_where_it_is_marked(tiny_model: Model) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carrara.errors import Refusal
-from carrara.evaluate.scores import Scores
+from carrara.evaluate.scores import Record, Scores
 from carrara.verdict import power
 from carrara.verdict.compare import compare, headline, is_no_worse, worst_loss
 
@@ -260,3 +260,60 @@ def test_two_runs_of_one_model_are_rarely_told_apart() -> None:
             sides.append(scores(*tasks, texts("truthfulqa_mc2", moved[0] / 8), texts("heldout", moved[1])))
         false += compare(*sides).verdict in ("better", "worse", "mixed")
     assert false <= 0.05 * 150
+
+
+def _in_another_order(sides: tuple[list[Record], list[Record]]) -> tuple[Scores, Scores]:
+    order = np.random.default_rng(5).permutation(len(sides[0]))
+    before, after = (scores([side[place] for place in order]) for side in sides)
+    return before, after
+
+
+def test_a_verdict_looked_at_again_and_again_needs_more_and_says_so() -> None:
+    sides = _in_another_order(flips("arc_easy", 400, won=22, lost=8))
+    once, looked = (compare(*sides, looked=flag) for flag in (False, True))
+    assert once.verdicts[0].verdict == "better"
+    assert looked.verdicts[0].p > once.verdicts[0].p
+    assert looked.verdicts[0].detectable > once.verdicts[0].detectable
+    assert any("one of several looks" in note for note in looked.notes)
+    (row,) = compare(*_in_another_order(flips("arc_easy", 400, won=60, lost=5)), looked=True).primaries()
+    assert (row.verdict, row.ci[0] > 0) == ("better", True)
+    assert row.ci[0] < row.delta < row.ci[1]
+
+
+def test_what_has_no_test_that_stays_valid_is_left_out_of_a_look() -> None:
+    base, tuned = (scores(part, texts("heldout", [1.0, 2.0, 3.0])) for part in flips("arc_easy", 40, 3, 2))
+    verdict = compare(base, tuned, looked=True)
+    assert [row.task for row in verdict.primaries()] == ["arc_easy"]
+    assert any(note.startswith("heldout has no test that stays valid") for note in verdict.notes)
+
+
+def test_stopping_at_the_first_verdict_is_rarely_false() -> None:
+    """Of 300 comparisons of like models, each looked at ten times, at most 5 % get a verdict; by a fixed test more."""
+    generator = np.random.default_rng(3)
+    false = {True: 0, False: 0}
+    for _ in range(300):
+        right = generator.random((2, 400)) < 0.5
+        for looked in (True, False):
+            words: list[str] = []
+            for n in range(40, 401, 40):
+                base, tuned = (scores(answers("arc_easy", side[:n].tolist())) for side in right)
+                words.append(compare(base, tuned, looked=looked).verdict)
+            false[looked] += any(word in ("better", "worse") for word in words)
+    assert false[True] <= 0.05 * 300
+    assert false[False] > 0.08 * 300
+
+
+def test_losses_alone_leave_room_for_more_of_them() -> None:
+    """One item lost of 100: the interval allows for more flips than were seen, as Tango's does."""
+    base, tuned = flips("arc_easy", 100, won=0, lost=1)
+    (row,) = compare(scores(base), scores(tuned), looked=True).primaries()
+    assert row.ci[0] < -0.05
+    assert row.verdict == "can't tell"
+
+
+def test_clusters_without_a_flip_claim_no_certainty() -> None:
+    base, tuned = (
+        [replace(record, cluster=str(record.item // 10)) for record in side] for side in flips("arc_easy", 1000, 4, 0)
+    )
+    (row,) = compare(scores(base), scores(tuned)).primaries()
+    assert row.detectable >= power.detectable_share(0.004, 1000)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from carrara.evaluate.classification import BINS
 from carrara.evaluate.scores import Record
-from carrara.verdict.reliability import BINS, diagram, reliability
+from carrara.verdict.reliability import diagram, reliability
 
 from .invented import choice, text
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carrara.verdict import statistics
-from carrara.verdict.sequential import log_e_value, share_interval, watch
+from carrara.verdict.sequential import anytime_p, log_e_value, most_lost, share_interval
 
 OUTCOMES = st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=120)
 
@@ -44,36 +44,31 @@ def test_like_models_are_rarely_stopped() -> None:
     assert fooled > 0.05 * 10_000  # two looks at a fixed-size test are enough to break it
 
 
-def test_a_difference_is_found_in_its_direction() -> None:
+def test_a_difference_is_found() -> None:
     generator = np.random.default_rng(1)
-    looks = [list(watch(np.where(generator.random(400) < 0.7, -1, 1).tolist()))[-1] for _ in range(100)]
-    assert sum(look.verdict == "worse" for look in looks) >= 98
-    assert not any(look.verdict == "better" for look in looks)
+    found = [anytime_p(np.where(generator.random(400) < 0.7, -1, 1)) for _ in range(100)]
+    assert sum(p <= 0.05 for p in found) >= 98
 
 
-def test_a_verdict_once_given_stays() -> None:
-    looks = list(watch([0] * 5 + [1] * 9 + [-1] * 40))
-    stops = [look.items for look in looks if look.may_stop]
-    assert stops == list(range(stops[0], 55))
-    assert {look.verdict for look in looks if look.may_stop} == {"better"}
-    assert all(later.p <= earlier.p for earlier, later in pairwise(looks))
-    first = looks[stops[0] - 1]
-    assert (first.won, first.lost, first.items) == (7, 0, 12)
-    assert first.e_value >= 20 > looks[stops[0] - 2].e_value
-    assert first.p == 1 / first.e_value
+def test_what_was_found_on_the_way_stays() -> None:
+    outcomes = [0] * 5 + [1] * 9 + [-1] * 9
+    found = [anytime_p(outcomes[:n]) for n in range(1, len(outcomes) + 1)]
+    assert all(later <= earlier for earlier, later in pairwise(found))
+    assert next(n for n, p in enumerate(found, start=1) if p <= 0.05) == 12  # the seventh win in a row
+    assert found[11] == pytest.approx(math.exp(-float(log_e_value(7, 0))))
+    assert found[-1] == pytest.approx(math.exp(-float(log_e_value(9, 0))))
 
 
 @given(outcomes=OUTCOMES)
 @settings(max_examples=60, deadline=None)
-def test_swapping_the_models_mirrors_every_look(outcomes: list[int]) -> None:
-    opposite = {"better": "worse", "worse": "better", "can't tell": "can't tell"}
-    for here, there in zip(watch(outcomes), watch([-outcome for outcome in outcomes]), strict=True):
-        assert (here.won, here.lost, here.e_value) == (there.lost, there.won, pytest.approx(there.e_value))
-        assert here.verdict == opposite[there.verdict]
+def test_swapping_the_models_changes_nothing(outcomes: list[int]) -> None:
+    assert anytime_p(outcomes) == pytest.approx(anytime_p([-outcome for outcome in outcomes]))
+    assert 0 < anytime_p(outcomes) <= 1
 
 
 def test_many_flips_do_not_overflow() -> None:
-    assert list(watch([1] * 3000))[-1].e_value == pytest.approx(math.exp(700))
+    assert anytime_p([1] * 3000) < 1e-300
+    assert anytime_p([]) == 1.0
 
 
 @given(won=st.integers(0, 400), lost=st.integers(0, 400))
@@ -94,3 +89,11 @@ def test_interval_covers_at_every_time_at_once(share: float) -> None:
         intervals = [share_interval(int(w), t - int(w)) for t, w in enumerate(won, start=1)]
         missed += any(not low <= share <= high for low, high in intervals)
     assert missed <= 0.05 * 100 + 2 * math.sqrt(0.05 * 0.95 * 100)
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.01])
+def test_the_most_that_may_be_lost_is_where_the_e_value_just_suffices(alpha: float) -> None:
+    flips = np.arange(60)
+    for count, lost in zip(flips.tolist(), most_lost(flips, alpha).astype(int).tolist(), strict=True):
+        enough = [k for k in range(count // 2 + 1) if float(log_e_value(count - k, k)) >= -math.log(alpha)]
+        assert lost == max(enough, default=-1)

@@ -23,6 +23,9 @@ def compare_command(
     gate: Annotated[
         str | None, typer.Option(help="Rules that decide the exit code (1 if not met): a recipe, or a sentence.")
     ] = None,
+    looked: Annotated[
+        bool, typer.Option(help="One of several looks while --limit grows: only what stays valid then counts.")
+    ] = False,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -33,7 +36,7 @@ def compare_command(
     store = open_workspace(workspace)
     rules = _rules(gate) if gate is not None else ()
     before, after = find_scores(store, base), find_scores(store, tuned)
-    comparison = compare_scores(store, before, after, margin, rules, make_progress())
+    comparison = compare_scores(store, before, after, margin, rules, make_progress(), looked)
     if json:
         print_json(verdict_json(comparison))
     else:
@@ -98,7 +101,7 @@ def print_verdict(comparison: Comparison) -> None:
             formats.value(row, row.tuned),
             formats.difference(row, row.delta),
             f"{formats.difference(row, row.ci[0])} to {formats.difference(row, row.ci[1])}",
-            formats.p_value(row.p_adjusted),
+            formats.p_value(row.p_adjusted) if row.primary else "–",
             f"{row.n} in {row.clusters}" if row.clusters else str(row.n),
             row.verdict,
         ]

@@ -11,6 +11,7 @@ from carrara.cli.console import make_progress, print_json, print_line, print_tab
 from carrara.cli.options import BenchmarksOption, JsonOption, WorkspaceOption
 
 if TYPE_CHECKING:
+    from carrara.evaluate.classification import Label
     from carrara.evaluate.run import Evaluation
     from carrara.models import Model
     from carrara.workspace import Workspace
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def evaluate_command(
     model: Annotated[str, typer.Argument(help="A model reference or a run.")],
-    tasks: Annotated[str | None, typer.Option(help="Tasks, separated by commas (default: all).")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Tasks and task files, separated by commas.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="lm-eval-0.4 (default), lm-eval-0.4-openllm or leaderboard-2023-10.")
     ] = None,
@@ -71,6 +72,8 @@ def evaluate_command(
                 "scores": str(evaluation.path),
                 "id": evaluation.artefact.reference,
                 "tasks": [asdict(figure) for figure in evaluation.figures],
+                "labels": {task: [asdict(label) for label in labels] for task, labels in _labels(evaluation).items()},
+                "seconds": evaluation.artefact.summary["seconds"],
                 "missing": evaluation.missing,
                 "peak_memory_mb": peak_memory_mb(),
             }
@@ -88,6 +91,14 @@ def _options(store: Workspace, model: Model) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in ("against", "contamination")}
 
 
+def _labels(evaluation: Evaluation) -> dict[str, list[Label]]:
+    """The labels of each classification."""
+    from carrara.evaluate.classification import labels_of
+
+    tasks = [figure.task for figure in evaluation.figures if figure.metric == "macro_f1"]
+    return {task: labels_of(evaluation.scores.of(task)) for task in tasks}
+
+
 def _print(evaluation: Evaluation) -> None:
     rows = [
         [
@@ -101,4 +112,10 @@ def _print(evaluation: Evaluation) -> None:
         for figure in evaluation.figures
     ]
     print_table(["task", "metric", "value", "stderr", "n", "seconds"], rows)
+    for task, labels in _labels(evaluation).items():
+        told = [
+            [label.name, f"{label.precision:.3f}", f"{label.recall:.3f}", f"{label.f1:.3f}", str(label.items)]
+            for label in labels
+        ]
+        print_table([f"label of {task}", "precision", "recall", "F1", "n"], told)
     print_line(f"scores    {evaluation.path}")

@@ -18,6 +18,7 @@ from carrara.cli.data import data_app
 from carrara.cli.demo import demo_command
 from carrara.cli.doctor import doctor_command
 from carrara.cli.evaluate import evaluate_command
+from carrara.cli.explain import explain_command
 from carrara.cli.models import models_app
 from carrara.cli.prepare import prepare_command
 from carrara.cli.run import run_command
@@ -48,6 +49,7 @@ def make_app() -> typer.Typer:
     app.command("tune")(tune_command)
     app.command("evaluate")(evaluate_command)
     app.command("compare")(compare_command)
+    app.command("explain")(explain_command)
     app.command("chat")(chat_command)
     app.command("serve")(serve_command)
     app.command("run")(run_command)

@@ -6,21 +6,24 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from carrara.data.checks.contamination import near_copies
 from carrara.data.dataset import Dataset
 from carrara.errors import Refusal
 from carrara.evaluate.blocks import cut_into_blocks
+from carrara.evaluate.own_task import is_own, read_own_task
 from carrara.evaluate.protocol import Asked, Protocol, build_context, shot_rule, shots_for
 from carrara.evaluate.protocol import ask as ask_in_order
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
 from carrara.tasks import BENCHMARKS
-from carrara.tasks.questions import bare_questions
-from carrara.tasks.sources import find_benchmark, find_notes, read_items, read_task
+from carrara.tasks.questions import Question, bare_questions
+from carrara.tasks.sources import BenchmarkFile, find_benchmark, find_notes, read_items, read_task
 from carrara.tasks.task import Item, Task
-from carrara.workspace import Workspace
+from carrara.workspace import Workspace, user_path
 
 
 @dataclass(frozen=True)
@@ -59,29 +62,36 @@ def ask(
     not_near: Dataset | None,
     progress: Progress,
 ) -> Questions:
-    """The questions of a benchmark; raises Refusal if it cannot be had or asked like this."""
-    task = BENCHMARKS[name]
+    """The questions of a benchmark, or of the task file that `name` is; raises Refusal if they cannot be had."""
+    own = user_path(name) if is_own(name) else None
+    task = read_own_task(own) if own else BENCHMARKS[name]
+    find = partial(_own_file, workspace) if own else partial(_benchmark, workspace, recipe, progress)
     shots = shots_for(task, protocol, recipe.shots)
-    file = find_benchmark(workspace, task.file, recipe.benchmarks, progress)
-    notes = find_notes(workspace, task, recipe.benchmarks, progress)
+    file = find(task.file)
+    notes = None if own else find_notes(workspace, task, recipe.benchmarks, progress)
     items = read_task(task, file, notes)
+    if not items:
+        raise Refusal(f"{file.path} holds no question of {task.name}; fetch it again.")
     pool: list[Item] = []
     pool_file = None
     if shots:
         if not (task.train_file and task.read_train):
-            raise Refusal(f"{name} has no examples to draw from; leave --shots away.")
-        pool_file = find_benchmark(workspace, task.train_file, recipe.benchmarks, progress)
-        pool = read_items(name, pool_file, task.read_train)
+            raise Refusal(f"{task.name} has no examples to draw from; leave --shots away.")
+        pool_file = find(task.train_file)
+        pool = read_items(task.name, pool_file, task.read_train)
         if shots >= len(pool):
-            raise Refusal(f"{name} has {len(pool)} examples to draw from; lower --shots from {shots}.")
+            raise Refusal(f"{task.name} has {len(pool)} examples to draw from; lower --shots from {shots}.")
     order = ask_in_order(protocol, task, items, pool, shots)
-    near = _near_copies(name, items, not_near)
-    wanted, skipped = _wanted(order, items, near, recipe.limits.get(name, recipe.limit))
+    near = _near_copies(task, items, not_near)
+    wanted, skipped = _wanted(order, items, near, recipe.limits.get(task.name, recipe.limit))
     kept = [asked.position for asked, is_wanted in zip(order, wanted, strict=True) if is_wanted]
+    if not kept:
+        raise Refusal(f"every question of {task.name} is a near-copy of a training row; leave --skip-near-copies away.")
     receipt = {
-        "file": task.file,
+        "file": Path(task.file).name if own else task.file,
         "sha256": file.sha256,
         "source": file.source,
+        "task_file_sha256": workspace.digest(own) if own else None,
         "notes_sha256": notes.sha256 if notes else None,
         "shots": shots,
         "shot_rule": shot_rule(protocol, task),
@@ -89,18 +99,31 @@ def ask(
         "target_delimiter": task.target_delimiter,
         "shots_sha256": pool_file.sha256 if pool_file else None,
         "items": len(kept),
+        "of": len(items),
         "items_sha256": hashlib.sha256(json.dumps(kept).encode()).hexdigest(),
         "near_copies_skipped": skipped,
     }
     return Questions(task, items, pool, order, wanted, receipt)
 
 
-def _near_copies(name: str, items: Sequence[Item], training: Dataset | None) -> set[str]:
+def _benchmark(workspace: Workspace, recipe: EvaluateRecipe, progress: Progress, name: str) -> BenchmarkFile:
+    return find_benchmark(workspace, name, recipe.benchmarks, progress)
+
+
+def _own_file(workspace: Workspace, path: str) -> BenchmarkFile:
+    if not Path(path).is_file():
+        raise Refusal(f"{path}, which the task file names, is no file; correct the task file or put the rows there.")
+    return BenchmarkFile(Path(path), workspace.digest(Path(path)), "own")
+
+
+def _near_copies(task: Task, items: Sequence[Item], training: Dataset | None) -> set[str]:
     """The ids of the questions that a training row holds."""
     if training is None:
         return set()
     rows = (example.texts for example in training.each("train"))
-    return near_copies(bare_questions(name, items), rows)
+    if task.name in BENCHMARKS:
+        return near_copies(bare_questions(task.name, items), rows)
+    return near_copies([Question(task.name, item.id, item.context, item.choices, item.gold) for item in items], rows)
 
 
 def _wanted(order: Sequence[Asked], items: Sequence[Item], near: set[str], limit: int | None) -> tuple[list[bool], int]:

@@ -55,6 +55,8 @@ def score_items(
                 advance(len(found))
     if before:
         progress.say(f"{name}: {before:,} of {len(records):,} items had been scored before")
+    if cut := sum(record.cut for record in records.values()):
+        progress.say(f"{name}: {cut:,} items do not fit the model's context and lost the beginning of theirs")
     return [records[place] for place in sorted(records)]
 
 

@@ -18,6 +18,7 @@ from carrara.evaluate.scorer import Scored
 from carrara.evaluate.scores import Record
 from carrara.models import Model
 from carrara.models.load import Loaded
+from carrara.progress import Progress
 from carrara.tasks import HELDOUT
 from carrara.workspace import Workspace
 
@@ -45,8 +46,8 @@ def require_unlearned(workspace: Workspace, model: Model, heldout: Dataset | Non
         )
 
 
-def heldout_rows(loaded: Loaded, heldout: Dataset) -> list[Scorable]:
-    """The rows of the test split that the model can read; raises Refusal if there is none."""
+def heldout_rows(loaded: Loaded, heldout: Dataset, progress: Progress) -> list[Scorable]:
+    """The rows of the test split that the model can read, the number of others said; raises Refusal if none can be."""
     rendered = render_split(heldout, "test", loaded.tokenizer, loaded.context)
     pairs = zip(rendered, heldout.examples("test"), strict=True)
     usable = [
@@ -56,6 +57,9 @@ def heldout_rows(loaded: Loaded, heldout: Dataset) -> list[Scorable]:
     ]
     if not usable:
         raise Refusal(f"no row of the test split can be used; {rendered[0]}")
+    if len(usable) < len(rendered):
+        first = next(row for row in rendered if not isinstance(row, Rendered))
+        progress.say(f"heldout: {len(rendered) - len(usable):,} rows of the test split are left out; {first}")
     return usable
 
 

@@ -6,12 +6,22 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
+from carrara.evaluate import classification
+from carrara.evaluate.classification import shares_of
 from carrara.evaluate.protocol import Protocol
 from carrara.evaluate.scores import Record
-from carrara.tasks import BENCHMARKS
-from carrara.tasks.mmlu import MMLU
 from carrara.tasks.task import Item, Task
+
+_OF_ALL = MappingProxyType(  # metrics that are no mean over items
+    {
+        "macro_f1": classification.macro_f1,
+        "balanced_accuracy": classification.balanced_accuracy,
+        "brier": classification.brier,
+        "ece": classification.calibration_error,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -41,8 +51,8 @@ def record_of_choice(
     prediction, prediction_norm = _first_largest(loglikelihoods), _first_largest(characters)
     texts = [task.target_delimiter + choice for choice in item.choices]
     is_choice = task.kind == "choice"
-    share = _softmax(loglikelihoods)
-    mass = _truth_mass(share, item.labels, protocol) if not is_choice else 0.0
+    share = shares_of(loglikelihoods)
+    mass = truth_mass(loglikelihoods, item.labels, protocol) if not is_choice else 0.0
     return Record(
         task=task.name,
         item=item.position,
@@ -73,36 +83,51 @@ def _first_largest(values: Sequence[float]) -> int:
     return max(range(len(values)), key=lambda index: (values[index], -index))
 
 
-def _softmax(values: Sequence[float]) -> list[float]:
-    top = max(values)
-    weights = [math.exp(value - top) for value in values]
-    return [weight / sum(weights) for weight in weights]
-
-
-def _truth_mass(share: list[float], labels: tuple[int, ...], protocol: Protocol) -> float:
+def truth_mass(loglikelihoods: Sequence[float], labels: Sequence[int], protocol: Protocol) -> float:
     """mc2: the probability of the true choices. The old harness took all choices before the first false one."""
+    share = shares_of(loglikelihoods)
     if protocol.truth_labels == "split_at_first_false":
         first_false = labels.index(0) if 0 in labels else len(labels)
         return sum(share[:first_false])
     return sum(p for p, label in zip(share, labels, strict=True) if label == 1)
 
 
-def figures(records: Sequence[Record], protocol: Protocol) -> list[Figure]:
-    """The figures of one task's records; raises ValueError for none.
+def figures(records: Sequence[Record], protocol: Protocol, task: Task | None = None) -> list[Figure]:
+    """The figures of a task's records, at least one, of texts where there is no task.
 
     Beside a task's own metrics stand the bits per byte of the right answer and its probability among the choices,
     which see small changes sooner than which answer is likeliest (arXiv 2508.13144).
     """
-    task, seconds, n = records[0].task, sum(record.seconds for record in records), len(records)
-    if records[0].gold is None:
-        return _text_figures(records, task, seconds)
-    by_category = task == MMLU.name and protocol.category_mean
+    name, seconds, n = records[0].task, sum(record.seconds for record in records), len(records)
+    if task is None:
+        return _text_figures(records, name, seconds)
     found = []
-    for metric in (*BENCHMARKS[task].metrics, "gold_bits_per_byte", "gold_probability"):
+    for metric in (*task.metrics, "gold_bits_per_byte", "gold_probability"):
+        if metric in _OF_ALL:
+            found.append(Figure(name, metric, _OF_ALL[metric](records), None, n, seconds))
+            continue
         values = [_value(record, metric) for record in records]
+        by_category = task.has_category_mean and protocol.category_mean
         mean, error = _mean_of_categories(records, values) if by_category else (_mean(values), _stderr(values))
-        found.append(Figure(task, metric, mean, error, n, seconds))
+        found.append(Figure(name, metric, mean, error, n, seconds))
     return found
+
+
+def guessing(records: Sequence[Record]) -> tuple[float, float]:
+    """What guessing among the choices scores, and the standard error of that."""
+    chances = [1 / len(record.choices) for record in records]
+    return _mean(chances), math.sqrt(sum(chance * (1 - chance) for chance in chances)) / len(chances)
+
+
+def below_guessing(records: Sequence[Record], found: Sequence[Figure]) -> list[str]:
+    """A sentence for each accuracy that is more than 2 standard errors below guessing."""
+    chance, error = guessing(records)
+    return [
+        f"{figure.task} {figure.metric}: {100 * figure.value:.1f} % is more than 2 standard errors below guessing "
+        f"({100 * chance:.1f} %); the labels may be shifted, the prompt in another form, or the model damaged."
+        for figure in found
+        if figure.metric in ("acc", "acc_norm") and figure.value < chance - 2 * error
+    ]
 
 
 def _value(record: Record, metric: str) -> float:

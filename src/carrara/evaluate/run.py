@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -15,21 +16,22 @@ from carrara.evaluate.ask import Questions, ask
 from carrara.evaluate.blocks import Scorable, cut_into_blocks, score_items
 from carrara.evaluate.heldout import heldout_rows, require_heldout, require_unlearned
 from carrara.evaluate.known import Known
-from carrara.evaluate.metrics import Figure, figures, record_of_choice
+from carrara.evaluate.metrics import Figure, below_guessing, figures, record_of_choice
+from carrara.evaluate.own_task import is_own
 from carrara.evaluate.protocol import Protocol, find_protocol, requests_of
 from carrara.evaluate.rows import Pair, rows_of_question
 from carrara.evaluate.scorer import Scored, Scorer
 from carrara.evaluate.scores import Record, Scores, read_scores, write_scores
 from carrara.models import Model
 from carrara.models.forward import check_head
-from carrara.models.load import Loaded, load_model
+from carrara.models.load import Loaded, load_model, load_tokenizer
 from carrara.models.machine import choose_device, choose_dtype, prepare_for_heavy_work
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
 from carrara.tasks import HELDOUT, task_names
 from carrara.workspace import Artefact, Draft, Workspace
 
-FORMAT = 5  # raised when the same inputs would give other scores
+FORMAT = 6  # raised when the same inputs would give other scores
 ITEMS = "items.parquet"
 _KNOWN = "known-scores.sqlite"
 
@@ -74,6 +76,7 @@ class _Wanted:
             **self.model.identity(),
             "model_name": self.model.name,
             "protocol": asdict(self.protocol),
+            "adds_special_tokens": bool(load_tokenizer(self.model)("")["input_ids"]),
             "dtype": self.dtype,
             "device": choose_device().type,
             "tasks": {name: self.ready[name].receipt for name in self.tasks if name in self.ready},
@@ -104,11 +107,11 @@ def evaluate_model(
     """
     prepare_for_heavy_work()
     protocol = find_protocol(recipe.protocol)
-    names = tuple(task_names(recipe.tasks))
+    names = _names(recipe.tasks)
     require_unlearned(workspace, model, heldout if HELDOUT in names else None)
     dtype = str(choose_dtype(recipe.dtype)).removeprefix("torch.")
-    ready, missing = _gather(workspace, names, protocol, recipe, heldout, not_near, progress)
-    while asked := tuple(name for name in names if name not in missing):
+    order, ready, missing = _gather(workspace, names, protocol, recipe, heldout, not_near, progress)
+    while asked := tuple(name for name in order if name not in missing):
         try:
             wanted = _Wanted(model, protocol, dtype, asked, ready, heldout, not_near)
             return Evaluation(_make(workspace, wanted, progress), missing)
@@ -122,6 +125,11 @@ def latest_scores(name: str) -> str:
     return f"latest scores of {name}"
 
 
+def _names(tasks: Sequence[str]) -> list[str]:
+    """The tasks that the user means, each once; task files by their paths."""
+    return list(dict.fromkeys(name for task in tasks for name in ([task] if is_own(task) else task_names([task]))))
+
+
 def _gather(
     workspace: Workspace,
     names: Sequence[str],
@@ -130,19 +138,25 @@ def _gather(
     heldout: Dataset | None,
     not_near: Dataset | None,
     progress: Progress,
-) -> tuple[dict[str, Questions], dict[str, str]]:
-    """The benchmarks that can be had, and for each task that cannot, how to provide it."""
+) -> tuple[list[str], dict[str, Questions], dict[str, str]]:
+    """The tasks that can be had, those of them that are benchmarks, and for each other one how to provide it."""
+    order: list[str] = []
     ready: dict[str, Questions] = {}
     missing: dict[str, str] = {}
     for name in names:
         try:
             if name == HELDOUT:
                 require_heldout(heldout)
-            else:
-                ready[name] = ask(workspace, name, protocol, recipe, not_near, progress)
+                order.append(name)
+                continue
+            asked = ask(workspace, name, protocol, recipe, not_near, progress)
+            if asked.task.name in ready:
+                raise Refusal(f"there are two tasks '{asked.task.name}'; rename one of them.")
+            ready[asked.task.name] = asked
+            order.append(asked.task.name)
         except Refusal as refusal:
             _leave_out(missing, name, refusal, progress)
-    return ready, missing
+    return order, ready, missing
 
 
 def _leave_out(missing: dict[str, str], task: str, refusal: Refusal, progress: Progress) -> None:
@@ -158,17 +172,25 @@ def _make(workspace: Workspace, wanted: _Wanted, progress: Progress) -> Artefact
         loaded = load_model(model, wanted.dtype)
         model.require_unchanged()
         check_head(loaded.network)
-        with Known(workspace.root / _KNOWN) as known:
+        with Known(workspace.root / _KNOWN, progress.say) as known:
             scorer = Scorer(loaded, known)
+            began = time.monotonic()
             records = [record for name in wanted.tasks for record in _score(loaded, scorer, name, wanted, progress)]
+            seconds = time.monotonic() - began
         scores = Scores(records, receipt)
         write_scores(draft.path / ITEMS, scores)
-        protocol = wanted.protocol
-        summary = [asdict(figure) for task in scores.tasks() for figure in figures(scores.of(task), protocol)]
-        draft.summary.update(model=model.name, figures=summary)
+        found: list[Figure] = []
+        for name in scores.tasks():
+            task = wanted.ready[name].task if name in wanted.ready else None
+            own = figures(scores.of(name), wanted.protocol, task)
+            found += own
+            for sentence in below_guessing(scores.of(name), own) if task else ():
+                progress.say(sentence)
+        draft.summary.update(model=model.name, seconds=seconds, figures=[asdict(figure) for figure in found])
 
     made_by = {key: value for key, value in receipt.items() if key != "model_name"} | {"order": wanted.tasks}
-    inputs = {"model": model.source} | ({"data": wanted.heldout.artefact} if wanted.heldout else {})
+    held = wanted.heldout if HELDOUT in wanted.tasks else None
+    inputs = {"model": model.source} | ({"data": held.artefact} if held else {})
     artefact = workspace.make("scores", made_by, build, name=model.name, inputs=inputs, on_wait=progress.say)
     for name in {model.name, model.source.reference}:
         workspace.index.set_alias(latest_scores(name), artefact.reference)
@@ -182,7 +204,7 @@ def _score(loaded: Loaded, scorer: Scorer, name: str, wanted: _Wanted, progress:
             asked = wanted.ready[name]
             make = partial(_choice, loaded, asked, wanted.protocol)
             return score_items(scorer, name, make, asked.wanted, asked.blocks(), progress)
-        rows = heldout_rows(loaded, require_heldout(wanted.heldout))
+        rows = heldout_rows(loaded, require_heldout(wanted.heldout), progress)
         blocks = cut_into_blocks(range(len(rows)))
         return score_items(scorer, name, rows.__getitem__, [True] * len(rows), blocks, progress)
     except Refusal as refusal:

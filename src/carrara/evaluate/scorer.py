@@ -12,12 +12,13 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from carrara.evaluate.known import Known
 from carrara.evaluate.rows import Row, common_opening
-from carrara.models.forward import hidden_states, opening, project, read_on
+from carrara.models.forward import LOGITS_AT_ONCE, hidden_states, opening, project, read_on
 from carrara.models.load import Loaded
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # raised when the same rows would give other numbers
 _TOKENS = 2048  # padded tokens in one forward pass
-_PREDICTIONS = 2048  # positions whose logits exist at once
+_HELD = 8192  # tokens whose keys and values a pass holds, what was read before counted for each row
 _WORTH_SHARING = 32  # tokens that all rows begin with, from which on they are read once for all
 _LONG = 384  # tokens of a context, from which on it is read alone: without a mask attention takes half the time
 
@@ -54,6 +55,7 @@ class Scorer:
             **loaded.model.identity(),
             "dtype": str(loaded.dtype),
             "device": loaded.device.type,
+            **{name: version(name) for name in ("torch", "transformers")},
         }
 
     def score(self, rows: Sequence[Row], wanted: Sequence[bool] | None = None) -> list[Scored | None]:
@@ -118,8 +120,9 @@ def _passes(rows: Sequence[Row], opened: int) -> list[list[int]]:
     passes: list[list[int]] = []
     for index in order:
         first = rows[passes[-1][0]] if passes else None
-        size = (len(passes[-1]) + 1) * (len(rows[index].ids) - opened) if passes else 0
-        if first is not None and first.is_tree == rows[index].is_tree and size <= _TOKENS:
+        count, longest = len(passes[-1]) + 1 if passes else 1, len(rows[index].ids)
+        fits = count * (longest - opened) <= _TOKENS and count * longest <= _HELD
+        if first is not None and first.is_tree == rows[index].is_tree and fits:
             passes[-1].append(index)
         else:
             passes.append([index])
@@ -159,11 +162,12 @@ def _log_probabilities(loaded: Loaded, hidden: torch.Tensor, wanted: list[tuple[
     row_of = {place: row for row, place in enumerate(places)}
     values = [0.0] * len(wanted)
     by_chunk: dict[int, list[int]] = {}
+    at_once = max(1, LOGITS_AT_ONCE[hidden.device.type] // (4 * loaded.network.config.vocab_size))
     for number, (place, _) in enumerate(wanted):
-        by_chunk.setdefault(row_of[place] // _PREDICTIONS, []).append(number)
+        by_chunk.setdefault(row_of[place] // at_once, []).append(number)
     for chunk, numbers in by_chunk.items():
-        first = chunk * _PREDICTIONS
-        index = torch.tensor(places[first : first + _PREDICTIONS], device=hidden.device)
+        first = chunk * at_once
+        index = torch.tensor(places[first : first + at_once], device=hidden.device)
         logits = project(loaded.network, hidden.index_select(0, index)).float()
         rows = torch.tensor([row_of[wanted[n][0]] - first for n in numbers], device=hidden.device)
         tokens = torch.tensor([wanted[n][1] for n in numbers], device=hidden.device)

@@ -97,10 +97,11 @@ def _load_base(model: Model, precision: torch.dtype, device: torch.device) -> An
 
 
 def window_of(model: Model) -> int | None:
-    """The model's sliding attention window in tokens, None if it sees its whole context."""
+    """The model's sliding attention window in tokens, None if a token sees the whole context."""
     config = json.loads((model.path / "config.json").read_text(encoding="utf-8"))
     window = config.get("sliding_window")
-    return int(window) if window and config.get("use_sliding_window", True) else None
+    slides = window and config.get("use_sliding_window", True) and int(window) < context_of(model)
+    return int(window) if slides else None
 
 
 def _check_weights(report: Mapping[str, Any], path: Path) -> None:

@@ -50,6 +50,7 @@ MMLU = Task(
     read=read,
     shots={"leaderboard-2023-10": 5, "lm-eval-0.4-openllm": 5},
     metrics=("acc",),
+    has_category_mean=True,
     train_file="mmlu/dev.jsonl",
     read_train=read,
     preamble="The following are multiple choice questions (with answers) about {category}.\n\n",

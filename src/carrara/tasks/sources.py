@@ -46,7 +46,7 @@ def find_notes(workspace: Workspace, task: Task, folder: Path | None, progress: 
     if task.notes_file is None:
         return None
     if (chosen := _named_folder(folder)) and (chosen / task.notes_file).is_file():
-        return _in_folder(workspace, task.notes_file, chosen)
+        return _in_folder(workspace, task.notes_file, chosen)  # refused if it is damaged
     try:
         return find_benchmark(workspace, task.notes_file, folder, progress)
     except Refusal as refusal:

@@ -62,5 +62,6 @@ class Task:
     shots_are: Literal["drawn", "first_of_category"] = "drawn"
     draws_one_more: bool = False  # lm-eval draws n + 1 shots where it takes the split to be its own pool
     shots_fixed: bool = False
+    has_category_mean: bool = False  # whether a protocol may have the mean of its categories' scores
     shot_delimiter: str = "\n\n"
     target_delimiter: str = " "

@@ -10,9 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from carrara.errors import Refusal
+from carrara.evaluate.metrics import guessing
 from carrara.evaluate.scores import Scores
-from carrara.verdict import clusters, power, statistics
+from carrara.tasks import BENCHMARKS
+from carrara.verdict import clusters, power, sequential, statistics
 from carrara.verdict.measures import POINTS, Measure, measures_of
+from carrara.verdict.outlook import outlooks
 from carrara.verdict.pairing import Pairs, pair, require_same_rules
 
 Word = Literal["better", "worse", "no worse", "can't tell"]
@@ -20,6 +23,8 @@ Word = Literal["better", "worse", "no worse", "can't tell"]
 ALPHA = 0.05
 _NONE = "none"
 _NOTHING = "Nothing could be compared."
+_LOOKED = "This is one of several looks: p-values and intervals stay valid while items are added, whenever one stops."
+_BY_ITEM = "mmlu is compared over all questions alike; the score of its protocol is the mean of the subjects' scores."
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class TaskVerdict:
     nothing. `detectable` is the true difference found with 80 % power, at .05 over the number of tasks for a primary
     metric, so that it holds whatever the others show, and at .05 for a secondary one.
     `unit` is that of a difference; `clusters` counts the groups of items that share a source, 0 where none do.
+    `is_flips` says that items are right or wrong, each by itself.
     """
 
     task: str
@@ -51,6 +57,7 @@ class TaskVerdict:
     primary: bool = True
     clusters: int = 0
     unit: str = POINTS
+    is_flips: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,10 +102,12 @@ class _Test:
     detectable: float
 
 
-def compare(base: Scores, tuned: Scores, margin: float = 1.5) -> Verdict:
+def compare(base: Scores, tuned: Scores, margin: float = 1.5, looked: bool = False) -> Verdict:
     """Judge `tuned` against `base` on the items both answered; raises Refusal where the two were not asked alike.
 
-    `margin` is what "no worse" may lose: percentage points, or percent of the base value for other units.
+    `margin` is what "no worse" may lose: percentage points, or percent of the base value for other units. `looked`
+    says that the verdict is one of several while items are added, which decide when to stop: then only tests count
+    that stay valid at any time, and tasks that have none are left out with a note.
     """
     require_same_rules(base.receipt, tuned.receipt)
     shared = [task for task in base.tasks() if task in tuned.tasks()]
@@ -110,13 +119,16 @@ def compare(base: Scores, tuned: Scores, margin: float = 1.5) -> Verdict:
     notes = _left_out(base, tuned) + _devices_differ(base.receipt, tuned.receipt)
     questions: list[_Question] = []
     for task in shared:
-        found = _question(task, pair(task, base.of(task), tuned.of(task)))
+        found = _question(task, pair(task, base.of(task), tuned.of(task)), looked)
         if isinstance(found, _Question):
             questions.append(found)
         else:
             notes.append(found)
-    rows = [row for question in questions for row in _measure(question, ALPHA / len(questions))]
+    rows = [row for question in questions for row in _measure(question, ALPHA / len(questions), looked)]
     notes += [note for question in questions for note in _below_guessing(question, rows)]
+    most_lost = sequential.most_lost if looked else power.most_lost_by_mcnemar
+    notes += [_BY_ITEM for question in questions if _has_category_mean(question.task, base.receipt)]
+    notes += outlooks(rows, base, tuned, ALPHA, most_lost) + ([_LOOKED] if looked else [])
     rows = [_judge(row, margin) for row in _adjusted(rows)]
     return Verdict(
         _overall([row.verdict for row in rows if row.primary]), rows, margin, notes, base.receipt, tuned.receipt
@@ -175,7 +187,7 @@ def _judge(row: TaskVerdict, margin: float) -> TaskVerdict:
     return replace(row, verdict=word)
 
 
-def _question(task: str, pairs: Pairs) -> _Question | str:
+def _question(task: str, pairs: Pairs, looked: bool) -> _Question | str:
     """A task as it can be compared, or the sentence that says why it is left out."""
     if len(pairs) < 2:
         return f"{task} has a single item and was left out; a comparison needs at least 2."
@@ -185,27 +197,34 @@ def _question(task: str, pairs: Pairs) -> _Question | str:
     groups = clusters.groups_of([base for base, _ in pairs])
     if groups is not None and not groups.any():
         return f"{task} has a single cluster of items and was left out; a comparison needs at least 2."
+    if looked:
+        measures = [measure for measure in measures if measure.kind == "binary" and groups is None]
+        if not measures:
+            return f"{task} has no test that stays valid while items are added, and was left out."
     return _Question(task, pairs, measures, groups)
 
 
-def _measure(question: _Question, alpha: float) -> list[TaskVerdict]:
+def _measure(question: _Question, alpha: float, looked: bool) -> list[TaskVerdict]:
     """All metrics of a task, not yet adjusted or judged; the primary one is tested at `alpha`."""
     first, *others = question.measures
-    rows = [_row(question, first, alpha)]
-    return rows + [replace(_row(question, measure, ALPHA), primary=False) for measure in others]
+    rows = [_row(question, first, alpha, looked)]
+    return rows + [replace(_row(question, measure, ALPHA, looked), primary=False) for measure in others]
 
 
-def _row(question: _Question, measure: Measure, alpha: float) -> TaskVerdict:
+def _row(question: _Question, measure: Measure, alpha: float, looked: bool) -> TaskVerdict:
     base, tuned, weights = _columns(question, measure)
     differences = tuned - base
     up, down = int(np.sum(differences > 0)), int(np.sum(differences < 0))
     won, lost = (up, down) if measure.higher_is_better else (down, up)
-    if measure.kind == "binary" and question.groups is None:
+    is_flips = measure.kind == "binary" and question.groups is None
+    if is_flips and looked:
+        test = _test_looked(differences, alpha)
+    elif is_flips:
         test = _test_flips(won, lost, len(base), alpha)
     else:
         test = _test_sums(differences, weights, question.groups, alpha)
         if measure.kind == "binary":
-            test = replace(test, ci=_wider(test.ci, statistics.paired_proportion_interval(won, lost, len(base))))
+            test = _no_surer(test, _test_flips(won, lost, len(base), alpha))
     return TaskVerdict(
         task=question.task,
         metric=measure.metric,
@@ -223,6 +242,7 @@ def _row(question: _Question, measure: Measure, alpha: float) -> TaskVerdict:
         verdict="can't tell",
         clusters=0 if question.groups is None else int(question.groups.max()) + 1,
         unit=measure.unit,
+        is_flips=is_flips,
     )
 
 
@@ -230,6 +250,16 @@ def _test_flips(won: int, lost: int, n: int, alpha: float) -> _Test:
     """Exact McNemar and Tango's interval."""
     detectable = min(1.0, power.detectable_share((won + lost) / n, n, alpha))
     return _Test(statistics.mcnemar_exact(won, lost), statistics.paired_proportion_interval(won, lost, n), detectable)
+
+
+def _test_looked(differences: statistics.Array, alpha: float) -> _Test:
+    """The e-value over the items in their order, and an interval for how many flip times how many of these are won."""
+    won, lost, n = int(np.sum(differences > 0)), int(np.sum(differences < 0)), len(differences)
+    rates = sequential.share_interval(won + lost, n - won - lost, ALPHA / 2)
+    shares = sequential.share_interval(won, lost, ALPHA / 2)
+    ends = [rate * (2 * share - 1) for rate in rates for share in shares]
+    detectable = min(1.0, power.detectable_share((won + lost) / n, n, alpha, sequential.most_lost))
+    return _Test(sequential.anytime_p(differences), (min(ends), max(ends)), detectable)
 
 
 def _test_sums(
@@ -245,9 +275,10 @@ def _test_sums(
     return _Test(statistics.sign_flip_p(d), statistics.bootstrap_interval(d, w), detectable)
 
 
-def _wider(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
-    """Where few items flip, clusters drawn anew hardly vary; Tango's interval keeps a width."""
-    return min(one[0], other[0]), max(one[1], other[1])
+def _no_surer(test: _Test, alone: _Test) -> _Test:
+    """A test by clusters claims no more than one of items alone: where few flip, clusters drawn anew hardly vary."""
+    ci = min(test.ci[0], alone.ci[0]), max(test.ci[1], alone.ci[1])
+    return replace(test, ci=ci, detectable=max(test.detectable, alone.detectable))
 
 
 def _columns(question: _Question, measure: Measure) -> tuple[statistics.Array, statistics.Array, statistics.Array]:
@@ -278,8 +309,7 @@ def _below_guessing(question: _Question, rows: Sequence[TaskVerdict]) -> list[st
     binary = {measure.metric for measure in question.measures if measure.kind == "binary"}
     if not binary or not all(base.choices for base, _ in question.pairs):
         return []
-    chances = np.array([1 / len(base.choices) for base, _ in question.pairs])
-    chance, error = float(chances.mean()), math.sqrt(float(np.sum(chances * (1 - chances)))) / len(chances)
+    chance, error = guessing([base for base, _ in question.pairs])
     return [
         f"{row.task} {row.metric}: the {name} model scores {100 * score:.1f} %, more than 2 standard errors below "
         f"guessing ({100 * chance:.1f} %); the labels or the answer format may be wrong."
@@ -299,6 +329,10 @@ def _left_out(base: Scores, tuned: Scores) -> list[str]:
         for task in tasks
         if task not in others
     ]
+
+
+def _has_category_mean(task: str, receipt: Mapping[str, Any]) -> bool:
+    return task in BENCHMARKS and BENCHMARKS[task].has_category_mean and bool(receipt["protocol"].get("category_mean"))
 
 
 def _devices_differ(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[str]:

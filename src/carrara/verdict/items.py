@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from carrara.evaluate.classification import shares_of
 from carrara.evaluate.scores import Record, Scores
 
 Pair = tuple[Record, Record]  # the same item, before and after
@@ -44,8 +45,4 @@ def mean_score(metric: str, records: Sequence[Record]) -> float:
 
 def probabilities(record: Record) -> list[float]:
     """How likely each choice is among the choices, by the likelihood of its whole text; empty without choices."""
-    if not record.loglikelihoods:
-        return []
-    values = np.array(record.loglikelihoods)
-    weights = np.exp(values - values.max())
-    return (weights / weights.sum()).tolist()
+    return shares_of(record.loglikelihoods) if record.loglikelihoods else []

@@ -29,11 +29,19 @@ class _Flips:
         return float(self.chances @ stats.binom.cdf(self.most_lost, self.counts, 1 - won))
 
 
-def _flips(flipping: float, n: int, alpha: float) -> _Flips:
+MostLost = Callable[[NDArray[np.int64], float], Array]  # for each number of flips, the most lost that a test finds
+
+
+def most_lost_by_mcnemar(flips: NDArray[np.int64], alpha: float) -> Array:
+    """For each number of flips the most that may be lost for p < alpha; -1 where no outcome is significant."""
+    return stats.binom.ppf(alpha / 2, flips, 0.5) - 1
+
+
+def _flips(flipping: float, n: int, alpha: float, most_lost: MostLost) -> _Flips:
     middle, reach = n * flipping, _REACH * math.sqrt(n * flipping * (1 - flipping)) + _REACH
     counts = np.arange(max(0, math.floor(middle - reach)), min(n, math.ceil(middle + reach)) + 1)
     chances = stats.binom.pmf(counts, n, flipping)
-    return _Flips(counts, chances, stats.binom.ppf(alpha / 2, counts, 0.5) - 1)
+    return _Flips(counts, chances, most_lost(counts, alpha))
 
 
 def power_of_mcnemar(difference: float, flipping: float, n: int, alpha: float = 0.05) -> float:
@@ -42,25 +50,28 @@ def power_of_mcnemar(difference: float, flipping: float, n: int, alpha: float = 
     By summing over all outcomes of n items of which a share `flipping` flips; that share is at least the difference.
     """
     flipping = max(flipping, abs(difference))
-    return _flips(flipping, n, alpha).power(0.5 + abs(difference) / flipping / 2 if flipping else 0.5)
+    won = 0.5 + abs(difference) / flipping / 2 if flipping else 0.5
+    return _flips(flipping, n, alpha, most_lost_by_mcnemar).power(won)
 
 
-def detectable_share(flipping: float, n: int, alpha: float = 0.05) -> float:
-    """The smallest true difference of two paired shares that exact McNemar at `alpha` finds with 80 % power.
+def detectable_share(flipping: float, n: int, alpha: float = 0.05, most_lost: MostLost = most_lost_by_mcnemar) -> float:
+    """The smallest true difference of two paired shares that a test at `alpha` finds with 80 % power.
 
-    Where so few flip that not even flips in one direction are found, it is the smallest share of items that is found
-    if all of it flips in one direction; infinite where n is too small for any.
+    The test is exact McNemar unless `most_lost` is another's. Where so few flip that not even flips in one direction
+    are found, it is the smallest share of items that is found if all of it flips in one direction; infinite where n is
+    too small for any.
     """
-    flips = _flips(flipping, n, alpha)
+    flips = _flips(flipping, n, alpha, most_lost)
     if flips.power(1.0) < POWER:
-        return _all_one_way(n, alpha)
+        return _all_one_way(n, alpha, most_lost)
     return flipping * (2 * _share_with_power(flips.power, 0.5) - 1)
 
 
-def _all_one_way(n: int, alpha: float) -> float:
-    fewest = math.floor(math.log2(2 / alpha)) + 1  # flips in one direction have p = 2 / 2^flips
-    if n < fewest:
+def _all_one_way(n: int, alpha: float, most_lost: MostLost) -> float:
+    found = np.flatnonzero(most_lost(np.arange(n + 1), alpha) >= 0)
+    if not len(found):
         return math.inf
+    fewest = int(found[0])
     return _share_with_power(lambda share: float(stats.binom.sf(fewest - 1, n, share)), 0.0)
 
 
@@ -68,22 +79,6 @@ def _share_with_power(power: Callable[[float], float], low: float) -> float:
     """The share between `low` and 1 at which a power that grows with it is 80 %."""
     found = optimize.root_scalar(lambda share: power(share) - POWER, bracket=(low, 1.0), method="brentq", xtol=1e-10)
     return float(found.root)
-
-
-def items_needed(difference: float, flipping: float, alpha: float = 0.05) -> int:
-    """How many items exact McNemar at `alpha` needs for 80 % power to find a true difference (a fraction, not 0).
-
-    The power of a test of counts does not grow evenly, so that a few items fewer may do as well.
-    """
-    high = 8
-    while power_of_mcnemar(difference, flipping, high, alpha) < POWER:
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        enough = power_of_mcnemar(difference, flipping, middle, alpha) >= POWER
-        low, high = (low, middle) if enough else (middle, high)
-    return high
 
 
 def detectable_mean(standard_deviation: float, n: int, alpha: float = 0.05) -> float:

@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from markupsafe import Markup
 
+from carrara.evaluate.classification import Bin, bins_of, brier, calibration_error
 from carrara.evaluate.scores import Record
 from carrara.verdict.drawing import Scale, picture, place, scale
-from carrara.verdict.items import probabilities
 
-BINS = 15
 _LEFT, _RIGHT, _TOP, _FLOOR = 44, 312, 12, 252
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Items of like confidence: their number, their mean confidence and the share that is right."""
-
-    count: int
-    confidence: float
-    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -44,27 +33,14 @@ class Reliability:
 def reliability(records: Sequence[Record]) -> Reliability | None:
     """The calibration of the likeliest choice, confidence being its probability among the choices; None elsewhere.
 
-    The error is the mean distance of confidence from the share that is right over `BINS` bins of as many items each
+    The error is the mean distance of confidence from the share that is right over bins of as many items each
     (Guo et al. 2017, arXiv 1706.04599, with the equal masses of Nixon et al. 2019, arXiv 1904.01685); the Brier score
     is the mean squared distance of all probabilities from 1 for the right choice and 0 for the others (Brier 1950).
     """
-    judged: list[tuple[float, bool]] = []
-    squares: list[float] = []
-    for record in records:
-        shares = probabilities(record)
-        if record.prediction is None or record.gold is None or len(shares) < 2:
-            return None
-        judged.append((shares[record.prediction], record.prediction == record.gold))
-        squares.append(sum((share - (index == record.gold)) ** 2 for index, share in enumerate(shares)))
-    if not judged:
+    judged = [record.prediction is not None and record.gold is not None for record in records]
+    if not records or not all(judged) or any(len(record.loglikelihoods) < 2 for record in records):
         return None
-    ordered = np.array(sorted(judged))  # by the outcome too, so that ties do not depend on the order of the items
-    bins = [
-        Bin(len(part), float(part[:, 0].mean()), float(part[:, 1].mean()))
-        for part in np.array_split(ordered, min(BINS, len(ordered)))
-    ]
-    error = sum(each.count * abs(each.accuracy - each.confidence) for each in bins) / len(judged)
-    return Reliability(len(judged), error, float(np.mean(squares)), tuple(bins))
+    return Reliability(len(records), calibration_error(records), brier(records), tuple(bins_of(records)))
 
 
 def diagram(task: str, before: Reliability, after: Reliability) -> Markup:

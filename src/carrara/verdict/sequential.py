@@ -10,34 +10,14 @@ cluster are not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special
 
 from carrara.verdict.statistics import Array
 
-_MOST = 700.0  # about the logarithm of the largest float
 _LEAST_SHARE = 1e-300
-
-
-@dataclass(frozen=True)
-class Look:
-    """What is known after `items` items. `p` is valid at any stopping time; the verdict, once given, stays."""
-
-    items: int
-    won: int
-    lost: int
-    e_value: float
-    p: float
-    verdict: Literal["better", "worse", "can't tell"]
-
-    @property
-    def may_stop(self) -> bool:
-        return self.verdict != "can't tell"
 
 
 def log_e_value(won: ArrayLike, lost: ArrayLike) -> Array:
@@ -46,21 +26,24 @@ def log_e_value(won: ArrayLike, lost: ArrayLike) -> Array:
     return _log_mixed(wins, losses) + (wins + losses) * math.log(2)
 
 
-def watch(outcomes: Iterable[int], alpha: float = 0.05) -> Iterator[Look]:
-    """After each item, what may be said: outcomes are 1 (flipped to right), -1 (to wrong) and 0 (both alike).
+def most_lost(flips: NDArray[np.int64], alpha: float) -> Array:
+    """For each number of flips the most that may be lost for the e-value to reach 1 / alpha; -1 where it never does."""
+    low, high = np.full(len(flips), -1), flips // 2
+    while np.any(high > low):
+        middle = (low + high + 1) // 2
+        reached = log_e_value(flips - middle, middle) >= -math.log(alpha)
+        low, high = np.where(reached, middle, low), np.where(reached, high, middle - 1)
+    return low.astype(float)
 
-    At most a share `alpha` of comparisons of like models ever gets a verdict, however often one looks.
+
+def anytime_p(outcomes: ArrayLike) -> float:
+    """One over the largest e-value on the way: a p-value however often one looked and whenever one stops.
+
+    `outcomes` are those of the items in their order: 1 (flipped to right), -1 (to wrong) and 0 (both alike).
     """
-    won = lost = 0
-    largest = 1.0
-    verdict: Literal["better", "worse", "can't tell"] = "can't tell"
-    for items, outcome in enumerate(outcomes, start=1):
-        won, lost = won + (outcome > 0), lost + (outcome < 0)
-        e_value = math.exp(min(float(log_e_value(won, lost)), _MOST))
-        largest = max(largest, e_value)
-        if verdict == "can't tell" and e_value >= 1 / alpha:
-            verdict = "better" if won > lost else "worse"
-        yield Look(items, won, lost, e_value, 1 / largest, verdict)
+    values = np.asarray(outcomes)
+    e_values = log_e_value(np.cumsum(values > 0), np.cumsum(values < 0))
+    return math.exp(-max(0.0, float(e_values.max(initial=0.0))))
 
 
 def share_interval(won: int, lost: int, alpha: float = 0.05) -> tuple[float, float]:

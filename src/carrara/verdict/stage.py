@@ -42,21 +42,28 @@ class Comparison:
 
 
 def compare_scores(
-    workspace: Workspace, base: Path, tuned: Path, margin: float, rules: Sequence[GateRule], progress: Progress
+    workspace: Workspace,
+    base: Path,
+    tuned: Path,
+    margin: float,
+    rules: Sequence[GateRule],
+    progress: Progress,
+    looked: bool = False,
 ) -> Comparison:
-    """The verdict on two score files; raises Refusal where they cannot be compared.
+    """The verdict on two score files, `looked` at while items are added or once; raises Refusal where there is none.
 
     Where the tuned scores are a run's, the report shows its loss curve, its recipe and what it took.
     """
     if not 0 <= margin <= 100:
         raise Refusal(f"the margin is {margin}; give points between 0 and 100.")
     before, after = read_scores(base), read_scores(tuned)
-    made_by = {"format": FORMAT, "base": digest_of_file(base), "tuned": digest_of_file(tuned), "margin": margin}
+    files = {"base": digest_of_file(base), "tuned": digest_of_file(tuned)}
+    made_by = {"format": FORMAT, **files, "margin": margin, **({"looked": True} if looked else {})}
     inputs = {role: a for role, path in (("base", base), ("tuned", tuned)) if (a := _artefact_of(workspace, path))}
     run = _run_of(workspace, inputs.get("tuned"))
 
     def build(draft: Draft) -> None:
-        verdict = compare(before, after, margin)
+        verdict = compare(before, after, margin, looked)
         (draft.path / _VERDICT).write_text(json.dumps(asdict(verdict)), encoding="utf-8")
         shown = {**(run_details(workspace, run) if run else {}), **_receipts(before, after)}
         write_report(draft.path / _REPORT, verdict, before, after, run.curve if run else [], shown)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 _BLOCK = 1 << 20
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock that the file `path` stands for; others wait, and a process that dies frees it."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def digest_of_file(path: Path) -> str:

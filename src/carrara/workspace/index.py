@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from carrara.errors import Refusal
 from carrara.workspace.artefact import Artefact
+from carrara.workspace.files import alone
 
 # Each entry takes the database from version i to i + 1; entries are never changed, only added.
 MIGRATIONS: tuple[str, ...] = (
@@ -39,11 +39,9 @@ class Index:
     def __init__(self, path: Path) -> None:
         self._path = path
         # SQLite does not wait for others when it changes the journal's mode, so the openers take turns.
-        with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with self._connect() as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                self._migrate(connection)
+        with alone(path.with_suffix(".lock")), self._connect() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            self._migrate(connection)
 
     @contextmanager
     def _connect(self) -> Iterator[sqlite3.Connection]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from carrara.data.example import Example
@@ -14,9 +15,10 @@ from carrara.data.read.columns import read_arrow, read_parquet
 from carrara.data.read.documents import read_passages
 from carrara.data.read.jsons import Record, looks_like_lines, read_json, read_json_lines
 from carrara.data.read.shapes import KNOWN_NAMES, Shape, detect_shape, has_field, read_example
-from carrara.data.read.streams import DOCUMENTS, SourceFile, open_bytes, open_seekable
+from carrara.data.read.streams import DOCUMENTS, SourceFile, format_of, open_bytes, open_seekable
 from carrara.data.read.tables import Table, inspect_table, read_table
 from carrara.data.read.text import LINE_LIMIT, Encoding, detect_encoding, open_text
+from carrara.errors import Refusal
 
 _SAMPLE = 1 << 20  # bytes
 _FIRST = 100  # records that show a file's shape,
@@ -129,6 +131,23 @@ def read_records(file: SourceFile, layout: Layout) -> Iterator[Record]:
             yield from read_table(stream, codec, layout.table)
         else:
             yield from read_passages(stream, codec, layout.format == "markdown")
+
+
+def read_fields(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """The rows of a file as they are, each with its number; raises Refusal naming the first that cannot be read."""
+    format, compression = format_of(path.name)
+    if format is None or format in DOCUMENTS:
+        raise Refusal(f"{path} is no file of rows; give JSONL, JSON, CSV, TSV, Parquet or Arrow.")
+    file = SourceFile(path.name, path, None, format, compression)
+    row = 0
+    try:
+        for row, value, _ in read_records(file, _layout(file, ())):
+            if isinstance(value, Broken) or not isinstance(value, Mapping):
+                reason = value.reason if isinstance(value, Broken) else "is no mapping of names to values"
+                raise Refusal(f"{path}, row {row}: {reason}; correct it.")
+            yield row, value
+    except Damaged as error:
+        raise Refusal(f"{path}, behind row {row}: {error}; correct it, or make the file again.") from error
 
 
 def read_rows_of(file: SourceFile, layout: Layout) -> Iterator[Example | BadRow]:
