@@ -11,7 +11,7 @@ import pytest
 from carrara.errors import Refusal
 from carrara.evaluate.protocol import (
     PROTOCOLS,
-    ask,
+    asked_in_order,
     build_context,
     find_protocol,
     order_and_draw,
@@ -95,20 +95,20 @@ def _mmlu(sizes: dict[str, int]) -> list[Item]:
 
 def test_each_subject_of_mmlu_has_the_first_examples_of_its_own_and_subjects_take_turns() -> None:
     items, pool = _mmlu({"law": 3, "world_religions": 1, "art": 2}), _mmlu({"art": 5, "law": 5, "world_religions": 5})
-    asked = ask(LM_EVAL, MMLU, items, pool, 2)
+    asked = asked_in_order(LM_EVAL, MMLU, items, pool, 2)
     assert [(items[a.position].id, a.shots) for a in asked] == [
         ("law/0", (5, 6)), ("world_religions/0", (10, 11)), ("art/0", (0, 1)),
         ("law/1", (5, 6)), ("art/1", (0, 1)), ("law/2", (5, 6)),
     ]  # fmt: skip
-    assert ask(OPENLLM, MMLU, items, pool, 2) == asked
-    assert {a.shots for a in ask(LM_EVAL, MMLU, items, [], 0)} == {()}
+    assert asked_in_order(OPENLLM, MMLU, items, pool, 2) == asked
+    assert {a.shots for a in asked_in_order(LM_EVAL, MMLU, items, [], 0)} == {()}
     with pytest.raises(Refusal, match="mmlu has 5 examples of law; lower --shots from 6"):
-        ask(LM_EVAL, MMLU, items, pool, 6)
+        asked_in_order(LM_EVAL, MMLU, items, pool, 6)
 
 
 def test_the_leaderboard_shuffles_each_subject_by_itself() -> None:
     items, pool = _mmlu({"law": 10, "art": 10}), _mmlu({"law": 5, "art": 5})
-    asked = ask(LEADERBOARD, MMLU, items, pool, 5)
+    asked = asked_in_order(LEADERBOARD, MMLU, items, pool, 5)
     expected = [7, 3, 2, 8, 5, 6, 9, 4, 0, 1]  # Random(42) on ten
     assert [items[a.position].id for a in asked] == [f"{name}/{n}" for n in expected for name in ("law", "art")]
     assert [a.shots for a in asked[:2]] == [(0, 1, 2, 3, 4), (5, 6, 7, 8, 9)]
@@ -117,8 +117,8 @@ def test_the_leaderboard_shuffles_each_subject_by_itself() -> None:
 def test_other_tasks_are_asked_as_their_harness_draws() -> None:
     items, pool = [Item(n, str(n), "", ("a", "b"), 0) for n in range(30)], _mmlu({"": 50})
     for task in (BENCHMARKS["hellaswag"], BENCHMARKS["arc_easy"]):
-        assert ask(LM_EVAL, task, items, pool, 4) == order_and_draw(LM_EVAL, 30, 50, 4, task.draws_one_more)
-    assert ask(LM_EVAL, BENCHMARKS["hellaswag"], items, pool, 4) != ask(
+        assert asked_in_order(LM_EVAL, task, items, pool, 4) == order_and_draw(LM_EVAL, 30, 50, 4, task.draws_one_more)
+    assert asked_in_order(LM_EVAL, BENCHMARKS["hellaswag"], items, pool, 4) != asked_in_order(
         OPENLLM, BENCHMARKS["hellaswag"], items, pool, 4
     )
 
@@ -182,7 +182,7 @@ def test_real_requests_are_those_of_lm_eval(
     pool = task.read_train(find_benchmark(shared_workspace, str(task.train_file), None, Silent()).path)
     requests = [
         request
-        for asked in ask(PROTOCOLS[protocol], task, items, pool, shots)
+        for asked in asked_in_order(PROTOCOLS[protocol], task, items, pool, shots)
         if (item := items[asked.position]).category == category
         for request in requests_of(task, item, build_context(task, item, [pool[shot] for shot in asked.shots]))
     ]

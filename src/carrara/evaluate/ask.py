@@ -15,8 +15,7 @@ from carrara.data.dataset import Dataset
 from carrara.errors import Refusal
 from carrara.evaluate.blocks import cut_into_blocks
 from carrara.evaluate.own_task import is_own, read_own_task
-from carrara.evaluate.protocol import Asked, Protocol, build_context, shot_rule, shots_for
-from carrara.evaluate.protocol import ask as ask_in_order
+from carrara.evaluate.protocol import Asked, Protocol, asked_in_order, build_context, shot_rule, shots_for
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
 from carrara.tasks import BENCHMARKS
@@ -81,7 +80,7 @@ def ask(
         pool = read_items(task.name, pool_file, task.read_train)
         if shots >= len(pool):
             raise Refusal(f"{task.name} has {len(pool)} examples to draw from; lower --shots from {shots}.")
-    order = ask_in_order(protocol, task, items, pool, shots)
+    order = asked_in_order(protocol, task, items, pool, shots)
     near = _near_copies(task, items, not_near)
     wanted, skipped = _wanted(order, items, near, recipe.limits.get(task.name, recipe.limit))
     kept = [asked.position for asked, is_wanted in zip(order, wanted, strict=True) if is_wanted]

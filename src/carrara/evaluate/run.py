@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ class _Wanted:
             "adds_special_tokens": bool(load_tokenizer(self.model)("")["input_ids"]),
             "dtype": self.dtype,
             "device": choose_device().type,
+            "versions": {name: version(name) for name in ("torch", "transformers")},
             "tasks": {name: self.ready[name].receipt for name in self.tasks if name in self.ready},
             "heldout": {"dataset": held.artefact.digest, "render": held.render} if held else None,
             "skipped_near_copies_of": self.not_near.artefact.digest if self.not_near else None,

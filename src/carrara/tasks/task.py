@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["choice", "truth_mass", "heldout"]
+Kind = Literal["choice", "truth_mass"]
 
 
 @dataclass(frozen=True)
