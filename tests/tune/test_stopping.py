@@ -315,7 +315,7 @@ def test_too_little_memory_says_what_to_lower(make: Make, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(step, "learn", greedy)
     training = make("run")
-    with pytest.raises(Refusal, match=r"step 3; lower tune.micro_batch_tokens \(it is 1024\) or set tune.check"):
+    with pytest.raises(Refusal, match=r"step 3; lower tune.micro_batch_tokens \(it is 1536\) or set tune.check"):
         loop.train(training, Silent())
     assert _steps(training)[0] == "step-00000002"
     monkeypatch.undo()
