@@ -87,7 +87,9 @@ def shot_rule(protocol: Protocol, task: Task) -> ShotRule:
     return task.shots_are
 
 
-def asked_in_order(protocol: Protocol, task: Task, items: Sequence[Item], pool: Sequence[Item], shots: int) -> list[Asked]:
+def asked_in_order(
+    protocol: Protocol, task: Task, items: Sequence[Item], pool: Sequence[Item], shots: int
+) -> list[Asked]:
     """The order in which a task's items are asked, and each one's examples out of the pool, by position.
 
     Raises Refusal if a category has fewer examples than wanted.
