@@ -28,7 +28,7 @@ FORMAT = 1  # raised when the same rows would give other numbers
 _TOKENS = 2048  # padded tokens in one forward pass
 _HELD = 8192  # tokens whose keys and values a pass holds, what was read before counted for each row
 _WORTH_SHARING = 32  # tokens that all rows begin with, from which on they are read once for all
-_LONG = 384  # tokens of a context, from which on it is read alone: without a mask attention takes half the time
+_LONG = 384  # tokens, from which on a row is a pass, and its context read first: attention needs no mask for it then
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def _passes(rows: Sequence[Row], opened: int) -> list[list[int]]:
     for index in order:
         first = rows[passes[-1][0]] if passes else None
         count, longest = len(passes[-1]) + 1 if passes else 1, len(rows[index].ids)
-        fits = count * (longest - opened) <= _TOKENS and count * longest <= _HELD
+        own = longest - opened
+        fits = own < _LONG and count * own <= _TOKENS and count * longest <= _HELD
         if first is not None and first.is_tree == rows[index].is_tree and fits:
             passes[-1].append(index)
         else:
