@@ -31,7 +31,7 @@ def main() -> None:
     began = time.monotonic()
     table(("false verdicts at .05, two like models", "simulations", "false"), false_verdicts())
     table(("95 % interval", "simulations", "covers"), coverage())
-    head = ("benchmark", "items", "that flip", "detectable, points", "found", "items for 1 point")
+    head = ("benchmark", "items", "that flip", "detectable, points", "found")
     table(head, powers())
     print(f"{time.monotonic() - began:.0f} s")
 
