@@ -217,6 +217,38 @@ def test_doctor_answers_as_json(ground: Ground) -> None:
     assert told["findings"]
 
 
+def test_explain_tells_each_rule_that_differs(ground: Ground) -> None:
+    told = call(
+        ground.workspace, "explain", ground.before.json["id"], "--against", "leaderboard-2023-10", "--json"
+    ).json
+    rules = {found["rule"]: found["effect"] for found in told["differences"]}
+    assert rules == {"order of the questions": "moves nothing", "special tokens": "moves nothing"}
+    assert told["told"] == []
+    shown = call(ground.workspace, "explain", ground.before.json["id"], "--against", "lm-eval-0.4")
+    assert "every rule is that of lm-eval-0.4" in shown.out
+
+
+def test_a_look_counts_only_what_stays_valid(ground: Ground) -> None:
+    scores = ground.before.json["scores"], ground.after.json["scores"]
+    told = call(ground.workspace, "compare", *scores, "--looked", "--json").json
+    assert {row["task"] for row in told["verdicts"]} == {"arc_easy"}
+    assert any(note.startswith("heldout has no test that stays valid") for note in told["notes"])
+
+
+def test_a_task_file_tells_each_label(ground: Ground) -> None:
+    folder = ground.workspace.parent
+    (folder / "mood.csv").write_text("text,label\n" + "fine,good\ndull,bad\n" * 4)
+    fields = {"name": "mood", "data": "mood.csv", "question": "{text}:", "answer": "label"}
+    (folder / "mood.yaml").write_text(yaml.safe_dump(fields))
+    told = call(ground.workspace, "evaluate", ground.model, "--tasks", "mood.yaml", "--json").json
+    assert [(label["name"], label["items"]) for label in told["labels"]["mood"]] == [("bad", 4), ("good", 4)]
+    for label in told["labels"]["mood"]:
+        both = label["precision"] + label["recall"]
+        assert label["f1"] == pytest.approx(2 * label["precision"] * label["recall"] / both if both else 0.0)
+    shown = call(ground.workspace, "evaluate", ground.model, "--tasks", "mood.yaml").out
+    assert "label of mood" in shown
+
+
 @pytest.mark.parametrize("verb", ["prepare", "tune", "evaluate", "compare", "runs", "models"])
 def test_a_person_reads_the_same_in_words(ground: Ground, verb: str) -> None:
     arguments: dict[str, list[Any]] = {

@@ -40,7 +40,6 @@ def evaluate_command(
     from carrara.errors import Refusal
     from carrara.evaluate.run import evaluate_model
     from carrara.models import resolve_model
-    from carrara.models.machine import peak_memory_mb
     from carrara.recipe import EvaluateRecipe, make_recipe
     from carrara.workspace import open_workspace
 
@@ -67,19 +66,9 @@ def evaluate_command(
     near = dataset if skip_near_copies else None
     evaluation = evaluate_model(store, resolved, recipe, progress, heldout=dataset, not_near=near)
     if json:
-        print_json(
-            {
-                "scores": str(evaluation.path),
-                "id": evaluation.artefact.reference,
-                "tasks": [asdict(figure) for figure in evaluation.figures],
-                "labels": {task: [asdict(label) for label in labels] for task, labels in _labels(evaluation).items()},
-                "seconds": evaluation.artefact.summary["seconds"],
-                "missing": evaluation.missing,
-                "peak_memory_mb": peak_memory_mb(),
-            }
-        )
-        return
-    _print(evaluation)
+        print_json(_result(evaluation))
+    else:
+        _print(evaluation)
 
 
 def _options(store: Workspace, model: Model) -> dict[str, Any]:
@@ -89,6 +78,22 @@ def _options(store: Workspace, model: Model) -> dict[str, Any]:
     reference = model.source.inputs.get("dataset") if model.source.kind == "run" else None
     options = Dataset(store.get(reference)).artefact.summary.get("options", {}) if reference else {}
     return {key: value for key, value in options.items() if key not in ("against", "contamination")}
+
+
+def _result(evaluation: Evaluation) -> dict[str, Any]:
+    """What a program reads of an evaluation."""
+    from carrara.models.machine import peak_memory_mb
+
+    labels = {task: [asdict(label) | {"f1": label.f1} for label in own] for task, own in _labels(evaluation).items()}
+    return {
+        "scores": str(evaluation.path),
+        "id": evaluation.artefact.reference,
+        "tasks": [asdict(figure) for figure in evaluation.figures],
+        "labels": labels,
+        "seconds": evaluation.artefact.summary["seconds"],
+        "missing": evaluation.missing,
+        "peak_memory_mb": peak_memory_mb(),
+    }
 
 
 def _labels(evaluation: Evaluation) -> dict[str, list[Label]]:

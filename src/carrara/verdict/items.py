@@ -8,6 +8,7 @@ import numpy as np
 
 from carrara.evaluate.classification import shares_of
 from carrara.evaluate.scores import Record, Scores
+from carrara.verdict.measures import BY_METRIC
 
 Pair = tuple[Record, Record]  # the same item, before and after
 
@@ -25,16 +26,14 @@ def taken(metric: str, record: Record) -> int | None:
 
 def score(metric: str, record: Record) -> float:
     """An item's own score in the metric's unit: 1 or 0 for right or wrong, nats per token for a loss."""
-    if metric == "acc":
-        return float(bool(record.correct))
-    if metric == "acc_norm":
-        return float(bool(record.correct_norm))
-    return record.value / weight(metric, record)
+    measure = BY_METRIC[metric]
+    return float(getattr(record, measure.field)) * measure.scale / weight(metric, record)
 
 
 def weight(metric: str, record: Record) -> float:
     """How much an item counts in the mean of its task."""
-    return max(record.tokens, 1) if metric == "loss" else 1
+    weight = BY_METRIC[metric].weight
+    return max(getattr(record, weight), 1) if weight else 1
 
 
 def mean_score(metric: str, records: Sequence[Record]) -> float:

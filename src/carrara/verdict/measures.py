@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from carrara.evaluate.scores import Record
@@ -38,6 +39,11 @@ GOLD_PROBABILITY = Measure("gold_probability", POINTS, True, "mean", "gold_proba
 MC2 = Measure("mc2", POINTS, True, "mean", "value")
 LOSS = Measure("loss", "nats per token", False, "ratio", "value", "tokens")
 BITS_PER_BYTE = Measure("bits_per_byte", "bits per byte", False, "ratio", "value", "bytes", 1 / math.log(2))
+
+
+BY_METRIC = MappingProxyType(
+    {each.metric: each for each in (ACC, ACC_NORM, GOLD_BITS_PER_BYTE, GOLD_PROBABILITY, MC2, LOSS, BITS_PER_BYTE)}
+)
 
 
 def measures_of(task: str, records: Sequence[Record]) -> list[Measure]:
