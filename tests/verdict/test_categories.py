@@ -9,7 +9,7 @@ import pytest
 from carrara.evaluate.scores import Record
 from carrara.verdict.categories import Category, categories
 from carrara.verdict.compare import compare
-from carrara.verdict.items import pairs_of
+from carrara.verdict.pairing import pair
 
 from .invented import answers, scores, texts
 
@@ -20,7 +20,7 @@ def _categories(before: list[Record], after: list[Record], names: list[str]) -> 
         for records in (before, after)
     )
     (row,) = compare(base, tuned).primaries()
-    return categories(row, pairs_of(row.task, base, tuned))
+    return categories(row, pair(row.task, base.of(row.task), tuned.of(row.task)))
 
 
 def test_categories_are_counted_and_ordered_by_their_difference() -> None:

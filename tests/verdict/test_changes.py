@@ -9,7 +9,7 @@ import pytest
 from carrara.evaluate.scores import Record
 from carrara.verdict.changes import MOST_ITEMS, Change, TaskChanges, changes_of, worst_first
 from carrara.verdict.compare import compare
-from carrara.verdict.items import pairs_of
+from carrara.verdict.pairing import pair
 
 from .invented import choice, flips, scores, text, texts
 
@@ -17,7 +17,7 @@ from .invented import choice, flips, scores, text, texts
 def _changes(before: list[Record], after: list[Record]) -> TaskChanges:
     base, tuned = scores(before), scores(after)
     (row,) = compare(base, tuned).primaries()
-    return changes_of(row, pairs_of(row.task, base, tuned))
+    return changes_of(row, pair(row.task, base.of(row.task), tuned.of(row.task)))
 
 
 def _sure(item: int, right: bool, probability: float) -> Record:

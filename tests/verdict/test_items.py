@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from carrara.verdict.items import mean_score, pairs_of, probabilities, score, taken
+from carrara.verdict.items import mean_score, probabilities, score, taken
 
-from .invented import choice, scores, text
+from .invented import choice, text
 
 
 def test_probabilities_are_a_softmax_that_far_likelihoods_do_not_break() -> None:
@@ -31,10 +31,3 @@ def test_a_loss_weighs_items_by_their_tokens() -> None:
     assert [score("loss", record) for record in records] == [2.0, 1.5]
     assert mean_score("loss", records) == pytest.approx(40 / 25)
     assert mean_score("mc2", records) == 20.0
-
-
-def test_pairs_are_the_items_of_both_sides_in_the_order_of_the_base() -> None:
-    base = scores([choice("t", item, right=True) for item in (2, 0, 1)])
-    tuned = scores([choice("t", item, right=False) for item in (0, 1, 2, 3)], [choice("u", 0, right=True)])
-    assert [(before.item, after.item) for before, after in pairs_of("t", base, tuned)] == [(2, 2), (0, 0), (1, 1)]
-    assert pairs_of("u", base, tuned) == []

@@ -7,16 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from carrara.evaluate.classification import shares_of
-from carrara.evaluate.scores import Record, Scores
+from carrara.evaluate.scores import Record
 from carrara.verdict.measures import BY_METRIC
 
 Pair = tuple[Record, Record]  # the same item, before and after
-
-
-def pairs_of(task: str, base: Scores, tuned: Scores) -> list[Pair]:
-    """The items of a task that both sides have, in the base's order."""
-    after = {record.item: record for record in tuned.of(task)}
-    return [(record, after[record.item]) for record in base.of(task) if record.item in after]
 
 
 def taken(metric: str, record: Record) -> int | None:

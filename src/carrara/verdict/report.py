@@ -17,7 +17,7 @@ from carrara.verdict.changes import changes_of, worst_first
 from carrara.verdict.compare import TaskVerdict, Verdict, headline
 from carrara.verdict.confusion import Confusion, confusion
 from carrara.verdict.forest import panels
-from carrara.verdict.items import Pair, pairs_of
+from carrara.verdict.pairing import Pairs, pair
 from carrara.verdict.reliability import Reliability, diagram, reliability
 from carrara.wording import line, plain, visible
 from carrara.workspace.files import write_atomically
@@ -51,7 +51,7 @@ def write_report(
     `base` and `tuned` are the scores compared, `curve` holds a run's points (tune/curves.py),
     `details` maps a section's title to its labels and values: recipe, receipts, costs.
     """
-    pairs = [(row, pairs_of(row.task, base, tuned)) for row in verdict.primaries()]
+    pairs = [(row, pair(row.task, base.of(row.task), tuned.of(row.task))) for row in verdict.primaries()]
     changes = [changes_of(row, each) for row, each in pairs]
     html = (
         environment(Path(__file__).parent)
@@ -82,7 +82,7 @@ def _model(receipt: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _task(row: TaskVerdict, pairs: Sequence[Pair]) -> _Task:
+def _task(row: TaskVerdict, pairs: Pairs) -> _Task:
     before, after = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     calibrated = _both(reliability(before), reliability(after))
     return _Task(
