@@ -32,7 +32,7 @@ from carrara.recipe import EvaluateRecipe
 from carrara.tasks import HELDOUT, task_names
 from carrara.workspace import Artefact, Draft, Workspace
 
-FORMAT = 7  # raised when the same inputs would give other scores
+FORMAT = 8  # raised when the same inputs would give other scores
 ITEMS = "items.parquet"
 _KNOWN = "known-scores.sqlite"
 

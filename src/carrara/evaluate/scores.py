@@ -47,6 +47,8 @@ class Record:
     category: str = ""
     cluster: str = ""  # items of one cluster share a source; alone if empty
     cut: bool = False  # the context lost its beginning, since it did not fit the model
+    written: str = ""  # what the model answered, where it was asked to write
+    measures: dict[str, float] = field(default_factory=dict)  # by metric, of tasks that are not about choices
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def read_scores(path: Path) -> Scores:
     try:
         table = pq.read_table(path)
         receipt = json.loads((table.schema.metadata or {})[_RECEIPT])
-        return Scores([Record(**row) for row in table.to_pylist()], receipt)
+        rows = table.to_pylist(maps_as_pydicts="strict")
+        return Scores([Record(**row) for row in rows], receipt)
     except FileNotFoundError as error:
         raise Refusal(f"{path} does not exist; `carrara evaluate` writes score files.") from error
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
@@ -116,5 +119,7 @@ def _schema() -> pa.Schema:
             ("category", pa.string()),
             ("cluster", pa.string()),
             ("cut", pa.bool_()),
+            ("written", pa.string()),
+            ("measures", pa.map_(pa.string(), pa.float64())),
         ]
     )

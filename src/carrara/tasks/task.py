@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["choice", "truth_mass"]
+Kind = Literal["choice", "truth_mass", "text", "pairs"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class Item:
 class Task:
     """A benchmark as data. Files are named relative to a folder of benchmarks; `shots` is by protocol, else 0.
 
-    `choice` is judged by which choice is likeliest, `truth_mass` by the probability of the true choices.
+    `choice` is judged by which choice is likeliest, `truth_mass` by the probability of the true choices, `text` by
+    what the model writes, `pairs` by how alike it finds two texts.
     The delimiters are what a harness puts behind an example and before an answer.
     """
 
