@@ -142,7 +142,7 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_with_the_same_bits(
         _, err = process.communicate(timeout=60)
         assert time.monotonic() - died < 30
     assert process.returncode != 0
-    assert "carrara: another process of this run has ended" in err
+    assert "carrara: another process of this run has ended" in err, err
     assert "in _train" not in err  # no traceback of ours
     assert not list((tmp_path / "broken").glob("artefacts/run/*"))
     resumed, err = finish(start(recipe, tmp_path / "broken", 2))

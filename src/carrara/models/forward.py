@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import DynamicCache
 
 # What exists at once, whatever a pass holds; the planner counts with it.
-LOGITS_AT_ONCE = MappingProxyType({"cpu": 48 << 20, "cuda": 512 << 20})  # bytes in float32; a GPU needs many to be busy
+LOGITS_AT_ONCE = MappingProxyType({"cpu": 96 << 20, "cuda": 512 << 20})  # bytes in float32; a GPU needs many to be busy
 # At most so many queries attend at once, which bounds the scores. A row of at most so many places keeps its attention
 # weights for the way back; those of a longer row are computed again.
 QUERIES_AT_ONCE = 512

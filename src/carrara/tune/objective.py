@@ -88,8 +88,9 @@ def _states(network: Any, tensors: Tensors) -> torch.Tensor:
 
 
 def _chunks(network: Any, states: torch.Tensor, targets: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    size = chunk_size(network.config.vocab_size, states.device.type)
-    return zip(states.split(size), targets.split(size), strict=True)
+    """As few as may exist at once, of like size: each reads the whole head."""
+    count = max(1, -(-len(states) // chunk_size(network.config.vocab_size, states.device.type)))
+    return zip(states.tensor_split(count), targets.tensor_split(count), strict=True)
 
 
 def _loss(network: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

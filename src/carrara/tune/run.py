@@ -34,7 +34,7 @@ from carrara.tune.training import Training
 from carrara.tune.truth import check_truth, require_truth
 from carrara.workspace import Artefact, Draft, Workspace, artefact_id
 
-FORMAT = 7  # raised when the same recipe would give another result
+FORMAT = 8  # raised when the same recipe would give another result
 _TRUTH, _TRACKING = "truth.json", "tracking"
 _KEPT = {CHECKPOINTS, PLAN, _TRUTH, METRICS}  # in the folder, when a run is done
 _HOW = {  # keys that change how a run is made; its result by rounding, and with dropout by other random numbers
