@@ -1,0 +1,1 @@
+"""Measures of texts that need no judge and no model: pure functions on strings."""

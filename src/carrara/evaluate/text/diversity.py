@@ -1,0 +1,78 @@
+"""How varied texts are, and whether one repeats itself. Neither case nor punctuation makes a word another."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+
+from carrara.data.checks.contamination import words_of
+from carrara.evaluate.text.overlap import bleu
+
+LOOP_WORDS, LOOP_TIMES = 3, 3
+
+
+def distinct(texts: Iterable[str], n: int) -> float:
+    """The different n-grams of all texts over all their n-grams (Li et al. 2016, arXiv 1510.03055); 0 without any.
+
+    Falls with the number of words, so compare it at like lengths.
+    """
+    grams = [gram for text in texts for gram in _grams(words_of(text), n)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def self_bleu(texts: Sequence[str], at_most: int = 32) -> float:
+    """The mean BLEU of each text against all others (Zhu et al. 2018, arXiv 1802.01886); 0 for fewer than two.
+
+    Of more texts than `at_most`, as many are taken at equal distances, since the work grows with the square. It
+    rises with the number of texts, so compare it at like numbers.
+    """
+    count = min(len(texts), at_most)
+    taken = [texts[number * len(texts) // count] for number in range(count)]
+    if count < 2:
+        return 0.0
+    return sum(bleu(text, taken[:number] + taken[number + 1 :]) for number, text in enumerate(taken)) / count
+
+
+def repeated(text: str, n: int = 4) -> float:
+    """The share of a text's n-grams that stand earlier in it (rep-n of Welleck et al. 2020, arXiv 1908.04319).
+
+    0 where the text is shorter.
+    """
+    grams = list(_grams(words_of(text), n))
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def has_loop(text: str) -> bool:
+    """Whether anywhere the same `LOOP_WORDS` words, or more, stand `LOOP_TIMES` times in a row.
+
+    So nine times the same word is a loop, and "no, no, no" is none.
+    """
+    words = words_of(text)
+    return any(
+        _matching(words, at, period) >= (LOOP_TIMES - 1) * period
+        for period in range(LOOP_WORDS, len(words) // LOOP_TIMES + 1)
+        for at in range(0, len(words) - period, period)  # one of these lies in any loop of that period
+    )
+
+
+def compression(texts: Iterable[str]) -> float:
+    """The bytes of all texts over those that zlib makes of them (arXiv 2403.00553); 1 where there are none.
+
+    The more the texts resemble each other, the higher. Rises with their bytes, so compare it at like sizes.
+    """
+    raw = "\n".join(texts).encode("utf-8", "surrogatepass")
+    return len(raw) / len(zlib.compress(raw, 9)) if raw else 1.0
+
+
+def _grams(words: list[str], n: int) -> Iterable[tuple[str, ...]]:
+    return zip(*(words[start:] for start in range(n)), strict=False)
+
+
+def _matching(words: list[str], at: int, period: int) -> int:
+    """How many words in a row, the one at `at` among them, equal the word `period` later."""
+    start = end = at
+    while start >= 0 and words[start] == words[start + period]:
+        start -= 1
+    while end + period < len(words) and words[end] == words[end + period]:
+        end += 1
+    return max(0, end - start - 1)
