@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # raised when the same rows would give other numbers
 _TOKENS = 2048  # padded tokens in one forward pass
-_HELD = 8192  # tokens whose keys and values a pass holds, what was read before counted for each row
+_HELD = 4096  # tokens whose keys and values a pass holds, what was read before counted for each row
+_LOGITS = 4  # times what exists of them at once: themselves, in float32, and what their sum is made of
 _WORTH_SHARING = 32  # tokens that all rows begin with, from which on they are read once for all
 _LONG = 384  # tokens, from which on a row is a pass, and its context read first: attention needs no mask for it then
 
@@ -163,7 +164,7 @@ def _log_probabilities(loaded: Loaded, hidden: torch.Tensor, wanted: list[tuple[
     row_of = {place: row for row, place in enumerate(places)}
     values = [0.0] * len(wanted)
     by_chunk: dict[int, list[int]] = {}
-    at_once = max(1, LOGITS_AT_ONCE[hidden.device.type] // (4 * loaded.network.config.vocab_size))
+    at_once = max(1, LOGITS_AT_ONCE[hidden.device.type] // (_LOGITS * 4 * loaded.network.config.vocab_size))
     for number, (place, _) in enumerate(wanted):
         by_chunk.setdefault(row_of[place] // at_once, []).append(number)
     for chunk, numbers in by_chunk.items():

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from carrara.errors import Refusal
 from carrara.models.forward import virtual_tokens
 from carrara.models.four_bit import compute_as_in_training, four_bit_settings, import_bitsandbytes
-from carrara.models.machine import choose_device, choose_dtype, prepare_for_heavy_work
+from carrara.models.machine import (
+    choose_device,
+    choose_dtype,
+    give_back_memory,
+    give_back_pages,
+    prepare_for_heavy_work,
+)
 from carrara.models.model import Model
 from carrara.models.sources import holds_tokenizer
 
@@ -49,23 +55,27 @@ class Loaded:
 def load_model(model: Model, dtype: str = "auto", device: torch.device | None = None) -> Loaded:
     """Load weights (and the adapter, un-merged, if the model has one); raises Refusal if they do not fit together."""
     prepare_for_heavy_work()
-    import_bitsandbytes()
+    if model.four_bit or model.adapter:
+        import_bitsandbytes()
     precision = choose_dtype(dtype)
     device = device or choose_device()
     network = _load_base(model, precision, device)
     if model.adapter:
         network = _with_adapter(network, model.path, model.adapter)
-    network.to(device).eval()
     settle(network, precision)
-    return Loaded(model, network, load_tokenizer(model), device, precision)
+    network.to(device).eval()
+    tokenizer = load_tokenizer(model)
+    give_back_memory()  # what only loading needed
+    return Loaded(model, network, tokenizer, device, precision)
 
 
 def settle(network: Any, precision: torch.dtype) -> None:
     """Freeze all weights, in one precision; those in 4 bits stay so."""
     for parameter in network.parameters():  # not network.to(dtype), which would round the rotary frequencies too
-        if parameter.is_floating_point():
-            parameter.data = parameter.data.to(precision)
         parameter.requires_grad_(False)
+        if parameter.is_floating_point() and parameter.dtype != precision:
+            stored, parameter.data = parameter.data, parameter.data.to(precision)
+            give_back_pages(stored)
 
 
 def _load_base(model: Model, precision: torch.dtype, device: torch.device) -> Any:
@@ -74,9 +84,9 @@ def _load_base(model: Model, precision: torch.dtype, device: torch.device) -> An
 
     logging.disable_progress_bar()
     loader: Any = AutoModelForCausalLM
-    settings: dict[str, Any] = {"dtype": precision}
+    settings: dict[str, Any] = {"dtype": "auto"}  # as stored, so that nothing is copied; `settle` rounds it
     if model.four_bit:
-        settings |= {"quantization_config": four_bit_settings(precision), "device_map": {"": device}}
+        settings = {"dtype": precision, "quantization_config": four_bit_settings(precision), "device_map": {"": device}}
     try:
         network, report = loader.from_pretrained(
             model.path,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # glibc's names for mallopt; see mallopt(3).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_MADV_DONTNEED = 4
 _TOP_PAD = 256 << 20
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -111,6 +112,17 @@ def give_back_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return True
+
+
+def give_back_pages(tensor: torch.Tensor) -> None:
+    """Let go of the memory of a tensor that is not used any more, before the file that it is mapped from is closed."""
+    if tensor.device.type != "cpu" or not sys.platform.startswith("linux"):
+        return
+    page = resource.getpagesize()
+    start = -(-tensor.data_ptr() // page) * page
+    size = (tensor.data_ptr() + tensor.nbytes) // page * page - start
+    if size > 0:
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_DONTNEED)
 
 
 def peak_memory_mb() -> float:

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from carrara.models.four_bit import import_bitsandbytes
 from carrara.models.load import Loaded, tokenizer_folder
 from carrara.models.sources import MODEL_FILES
 from carrara.recipe import TuneRecipe
@@ -38,6 +39,7 @@ def attach(loaded: Loaded, recipe: TuneRecipe) -> Any:
     A model with an adapter goes on with it. Raises Refusal for options that cannot work or would do nothing.
     """
     check_options(recipe)
+    import_bitsandbytes()
     if loaded.model.adapter:
         return go_on(loaded)
     return _METHODS[recipe.method](loaded, recipe)
