@@ -97,6 +97,22 @@ def test_an_adapter_that_touches_the_base_gets_a_network_of_its_own(tmp_path: Pa
         assert text_of(ask(engine, name, "hello")) == generated(models[name], "hello")[0]
 
 
+def test_each_model_reads_and_ends_by_its_own_tokenizer(tmp_path: Path, tiny_models: dict[str, Model]) -> None:
+    base, one = tiny_models["base"], tiny_models["run/one"]
+    folder = Path(shutil.copytree(one.adapter or "", tmp_path / "own"))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(base.path / name, folder / name)
+    template = (base.path / "chat_template.jinja").read_text()
+    (folder / "chat_template.jinja").write_text("hello " + template)
+    models = {"own": model_at(base.path, folder), "base": base, "one": one}
+    engine = load_engine(models, "float32")
+    for name, model in models.items():
+        pieces = ask(engine, name, "where is the quarry?")
+        last = pieces[-1]
+        expected = generated(model, "where is the quarry?")
+        assert (text_of(pieces), last.prompt_tokens, last.completion_tokens) == expected
+
+
 def test_an_adapter_of_another_base_is_refused(tmp_path: Path, tiny_models: dict[str, Model]) -> None:
     base = tiny_models["base"]
     foreign = tmp_path / "adapter"

@@ -12,8 +12,8 @@ from carrara.evaluate.run import latest_scores
 from carrara.evaluate.scores import Record, Scores, read_scores, write_scores
 from carrara.progress import Silent
 from carrara.recipe import GateRule
-from carrara.verdict.compare import compare
-from carrara.verdict.stage import compare_scores, find_scores
+from carrara.verdict.compare import compare, compare_several
+from carrara.verdict.stage import compare_scores, compare_several_scores, find_scores, require_gates
 from carrara.workspace import Draft, Workspace
 
 
@@ -106,3 +106,36 @@ def test_other_protocols_are_refused(workspace: Workspace, tmp_path: Path) -> No
     with pytest.raises(Refusal, match="different protocols"):
         compare_scores(workspace, base, tuned, 1.5, (), Silent())
     assert workspace.list("verdict") == []
+
+
+def test_several_tuned_models_are_kept_each_with_its_report(workspace: Workspace, tmp_path: Path) -> None:
+    base, *tuned = (_scores(tmp_path / f"{right}.parquet", right) for right in (100, 106, 99))
+    found = compare_several_scores(workspace, base, tuned, 1.5, (), Silent())
+    assert [each.verdict for each in found] == compare_several(read_scores(base), [read_scores(path) for path in tuned])
+    assert len({each.report for each in found}) == 2
+    for each in found:
+        assert "one of 2 tuned models on one base" in each.report.read_text(encoding="utf-8")
+        assert "one of 2 tuned models on one base" in (each.report.parent / "README.md").read_text(encoding="utf-8")
+    assert compare_several_scores(workspace, base, tuned[::-1], 1.5, (), Silent()) == found[::-1]
+    assert len(workspace.list("verdict")) == 2
+    alone = compare_scores(workspace, base, tuned[0], 1.5, (), Silent())
+    assert alone.report not in {each.report for each in found}
+    assert "tuned models on one base" not in alone.report.read_text(encoding="utf-8")
+    assert (alone.verdict.verdict, found[0].verdict.verdict) == ("better", "no worse")
+
+
+def test_every_tuned_model_must_meet_the_gate(workspace: Workspace, tmp_path: Path) -> None:
+    base, *tuned = (_scores(tmp_path / f"{right}.parquet", right) for right in (100, 150, 90))
+    rules = (GateRule(task="arc_easy", require="better"),)
+    found = compare_several_scores(workspace, base, tuned, 1.5, rules, Silent())
+    assert [each.gate[0].passed for each in found] == [True, False]
+    require_gates(found[:1])
+    with pytest.raises(GateFailed, match="the gate is not met: 90: arc_easy acc_norm must be better") as failed:
+        require_gates(found)
+    assert "150: " not in str(failed.value)
+
+
+def test_scores_named_twice_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    base, tuned = _scores(tmp_path / "base.parquet", 100), _scores(tmp_path / "tuned.parquet", 150)
+    with pytest.raises(Refusal, match=r"tuned\.parquet and .*tuned\.parquet are the same scores; name each"):
+        compare_several_scores(workspace, base, [tuned, base, tuned], 1.5, (), Silent())

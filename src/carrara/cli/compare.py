@@ -1,4 +1,4 @@
-"""`carrara compare`: two sets of scores become a verdict."""
+"""`carrara compare`: scores before and after become verdicts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def compare_command(
     base: Annotated[str, typer.Argument(help="Scores before: a file, scores/<id>, or a model's name (its newest).")],
-    tuned: Annotated[str, typer.Argument(help="Scores after: a file, scores/<id>, or a run (its newest).")],
+    tuned: Annotated[
+        list[str], typer.Argument(metavar="TUNED…", help="Scores after: a file, scores/<id>, or a run (its newest).")
+    ],
     margin: Annotated[float, typer.Option(min=0.0, help="A loss of at most so many points counts as no worse.")] = 1.5,
     gate: Annotated[
         str | None, typer.Option(help="Rules that decide the exit code (1 if not met): a recipe, or a sentence.")
@@ -29,19 +31,23 @@ def compare_command(
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Say per task whether the model got better or worse, with intervals; write a report."""
-    from carrara.verdict.stage import compare_scores, find_scores
+    """Say per task whether each tuned model got better or worse, with intervals; write reports."""
+    from carrara.verdict.stage import compare_several_scores, find_scores, require_gates
     from carrara.workspace import open_workspace
 
     store = open_workspace(workspace)
     rules = _rules(gate) if gate is not None else ()
-    before, after = find_scores(store, base), find_scores(store, tuned)
-    comparison = compare_scores(store, before, after, margin, rules, make_progress(), looked)
+    before, after = find_scores(store, base), [find_scores(store, each) for each in tuned]
+    comparisons = compare_several_scores(store, before, after, margin, rules, make_progress(), looked)
     if json:
-        print_json(verdict_json(comparison))
+        told: Any = [{"tuned": name, **verdict_json(each)} for name, each in zip(tuned, comparisons, strict=True)]
+        print_json(told if len(tuned) > 1 else verdict_json(comparisons[0]))
     else:
-        print_verdict(comparison)
-    comparison.require_gate()
+        for name, comparison in zip(tuned, comparisons, strict=True):
+            if len(tuned) > 1:
+                print_line(f"tuned     {name}")
+            print_verdict(comparison)
+    require_gates(comparisons)
 
 
 def _rules(gate: str) -> tuple[GateRule, ...]:

@@ -1,7 +1,8 @@
-"""`carrara evaluate`: a model becomes scores."""
+"""`carrara evaluate`: models become scores."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +12,17 @@ from carrara.cli.console import make_progress, print_json, print_line, print_tab
 from carrara.cli.options import BenchmarksOption, JsonOption, WorkspaceOption
 
 if TYPE_CHECKING:
+    from carrara.data.dataset import Dataset
     from carrara.evaluate.classification import Label
+    from carrara.evaluate.metrics import Figure
     from carrara.evaluate.run import Evaluation
     from carrara.models import Model
+    from carrara.progress import Progress
     from carrara.workspace import Workspace
 
 
 def evaluate_command(
-    model: Annotated[str, typer.Argument(help="A model reference or a run.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL|RUN…", help="What to score, in one process.")],
     tasks: Annotated[str | None, typer.Option(help="Tasks and task files, separated by commas.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="lm-eval-0.4 (default), lm-eval-0.4-openllm or leaderboard-2023-10.")
@@ -34,11 +38,9 @@ def evaluate_command(
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
-    """Score a model item by item; run again after a kill, it goes on where it was."""
-    from carrara.data.dataset import Dataset
-    from carrara.data.prepare.stage import prepare_dataset
+    """Score models item by item; run again after a kill, it goes on where it was."""
     from carrara.errors import Refusal
-    from carrara.evaluate.run import evaluate_model
+    from carrara.evaluate.run import evaluate_models
     from carrara.models import resolve_model
     from carrara.recipe import EvaluateRecipe, make_recipe
     from carrara.workspace import open_workspace
@@ -55,20 +57,35 @@ def evaluate_command(
     recipe = make_recipe({"evaluate": {key: value for key, value in given.items() if value is not None}}).evaluate
     progress = make_progress()
     store = open_workspace(workspace)
-    resolved = resolve_model(store, model, progress)
-    dataset: Dataset | None = None
-    if data:
-        dataset = prepare_dataset(store, make_recipe({"data": data, "prepare": _options(store, resolved)}), progress)
-    elif "dataset" in resolved.source.inputs:
-        dataset = Dataset(store.get(resolved.source.inputs["dataset"]))
+    resolved = [resolve_model(store, model, progress) for model in models]
+    dataset = _dataset(store, resolved, data, progress)
     if skip_near_copies and dataset is None:
         raise Refusal("--skip-near-copies needs the training rows; name their dataset with --data.")
     near = dataset if skip_near_copies else None
-    evaluation = evaluate_model(store, resolved, recipe, progress, heldout=dataset, not_near=near)
+    evaluations = evaluate_models(store, resolved, recipe, progress, heldout=dataset, not_near=near)
     if json:
-        print_json(_result(evaluation))
+        told: Any = [{"model": each.model, **_result(each)} for each in evaluations]
+        print_json(told if len(models) > 1 else _result(evaluations[0]))
+    elif len(models) > 1:
+        _print_together(evaluations)
     else:
-        _print(evaluation)
+        _print(evaluations[0])
+
+
+def _dataset(store: Workspace, models: Sequence[Model], data: str | None, progress: Progress) -> Dataset | None:
+    """The one dataset that all models are asked about: --data, else the one that those of them were tuned with."""
+    from carrara.data.dataset import Dataset
+    from carrara.data.prepare.stage import prepare_dataset
+    from carrara.recipe import make_recipe
+
+    learned = {model.source.inputs["dataset"]: model for model in models if "dataset" in model.source.inputs}
+    if data:
+        options = _options(store, next(iter(learned.values()), models[0]))
+        return prepare_dataset(store, make_recipe({"data": data, "prepare": options}), progress)
+    if len(learned) > 1:
+        progress.say(f"the models were tuned with different datasets ({', '.join(learned)}); name one with --data")
+        return None
+    return Dataset(store.get(next(iter(learned)))) if learned else None
 
 
 def _options(store: Workspace, model: Model) -> dict[str, Any]:
@@ -117,10 +134,33 @@ def _print(evaluation: Evaluation) -> None:
         for figure in evaluation.figures
     ]
     print_table(["task", "metric", "value", "stderr", "n", "seconds"], rows)
+    _print_labels(evaluation, "")
+    print_line(f"scores    {evaluation.path}")
+
+
+def _print_together(evaluations: Sequence[Evaluation]) -> None:
+    """One table for several models: a row for each metric of each task, a column for each model."""
+    columns = [{(figure.task, figure.metric): figure for figure in each.figures} for each in evaluations]
+    keys = dict.fromkeys(key for column in columns for key in column)
+    counts = {key: dict.fromkeys(str(column[key].n) for column in columns if key in column) for key in keys}
+    rows = [[*key, "/".join(counts[key]), *(_value(column.get(key)) for column in columns)] for key in keys]
+    print_table(["task", "metric", "n", *(each.model for each in evaluations)], rows)
+    for each in evaluations:
+        _print_labels(each, f", {each.model}")
+    for each in evaluations:
+        print_line(f"scores    {each.model}: {each.path}")
+
+
+def _value(figure: Figure | None) -> str:
+    if figure is None:
+        return "–"
+    return f"{figure.value:.4f}" if figure.stderr is None else f"{figure.value:.4f} ± {figure.stderr:.4f}"
+
+
+def _print_labels(evaluation: Evaluation, whose: str) -> None:
     for task, labels in _labels(evaluation).items():
         told = [
             [label.name, f"{label.precision:.3f}", f"{label.recall:.3f}", f"{label.f1:.3f}", str(label.items)]
             for label in labels
         ]
-        print_table([f"label of {task}", "precision", "recall", "F1", "n"], told)
-    print_line(f"scores    {evaluation.path}")
+        print_table([f"label of {task}{whose}", "precision", "recall", "F1", "n"], told)

@@ -1,48 +1,53 @@
-"""The stage: a model and some tasks become scores, item by item; a killed evaluation goes on where it was."""
+"""The stage: models and some tasks become scores, item by item; a killed evaluation goes on where it was."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import partial
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from carrara.data.dataset import Dataset
-from carrara.data.render.example import context_and_continuations
 from carrara.errors import Refusal
-from carrara.evaluate.ask import Questions, ask
-from carrara.evaluate.blocks import Scorable, cut_into_blocks, score_items
-from carrara.evaluate.heldout import heldout_rows, require_heldout, require_unlearned
+from carrara.evaluate.blocks import score_items
+from carrara.evaluate.heldout import require_heldout
 from carrara.evaluate.known import Known
-from carrara.evaluate.metrics import Figure, below_guessing, figures, record_of_choice
-from carrara.evaluate.own_task import is_own
-from carrara.evaluate.protocol import Protocol, find_protocol, requests_of
-from carrara.evaluate.rows import Pair, rows_of_question
-from carrara.evaluate.scorer import Scored, Scorer
+from carrara.evaluate.metrics import Figure, below_guessing, figures
+from carrara.evaluate.scorer import Scorer
 from carrara.evaluate.scores import Record, Scores, read_scores, write_scores
+from carrara.evaluate.sheet import Sheet, choice_sheet, heldout_sheet
+from carrara.evaluate.wanted import FORMAT, Wanted, gather, leave_out, wanted_of
 from carrara.models import Model
+from carrara.models.adapters import by_network, load_together, switched_on
 from carrara.models.forward import check_head
-from carrara.models.load import Loaded, load_model, load_tokenizer
-from carrara.models.machine import choose_device, choose_dtype, prepare_for_heavy_work
+from carrara.models.load import Loaded
+from carrara.models.machine import prepare_for_heavy_work
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
-from carrara.tasks import HELDOUT, task_names
+from carrara.tasks import HELDOUT
 from carrara.workspace import Artefact, Draft, Workspace
 
-FORMAT = 8  # raised when the same inputs would give other scores
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["FORMAT", "ITEMS", "Evaluation", "evaluate_model", "evaluate_models", "latest_scores"]
+
 ITEMS = "items.parquet"
 _KNOWN = "known-scores.sqlite"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Finished scores with their figures. `missing` tells, per task that could not be had, how to provide it."""
+    """Finished scores with their figures, and the model as it was named when they were asked for.
+
+    `missing` tells, per task that could not be had, how to provide it.
+    """
 
     artefact: Artefact
-    missing: dict[str, str]
+    missing: Mapping[str, str]
+    model: str
 
     @property
     def path(self) -> Path:
@@ -57,42 +62,20 @@ class Evaluation:
         return [Figure(**figure) for figure in self.artefact.summary["figures"]]
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """What is to be scored: the tasks that can be had, in order; `ready` holds those that are benchmarks."""
+@dataclass
+class _Scored:
+    """What one model scored: all records in the order of the tasks, and for each task that it cannot do why."""
 
-    model: Model
-    protocol: Protocol
-    dtype: str
-    tasks: tuple[str, ...]
-    ready: dict[str, Questions]
-    heldout: Dataset | None
-    not_near: Dataset | None
-
-    def receipt(self) -> dict[str, Any]:
-        """Every field that moves the numbers."""
-        held = self.heldout if HELDOUT in self.tasks else None
-        return {
-            "format": FORMAT,
-            **self.model.identity(),
-            "model_name": self.model.name,
-            "protocol": asdict(self.protocol),
-            "adds_special_tokens": bool(load_tokenizer(self.model)("")["input_ids"]),
-            "dtype": self.dtype,
-            "device": choose_device().type,
-            "versions": {name: version(name) for name in ("torch", "transformers")},
-            "tasks": {name: self.ready[name].receipt for name in self.tasks if name in self.ready},
-            "heldout": {"dataset": held.artefact.digest, "render": held.render} if held else None,
-            "skipped_near_copies_of": self.not_near.artefact.digest if self.not_near else None,
-        }
+    records: list[Record] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
-class _TaskRefusal(Refusal):
-    """A task that turned out while it was scored to be none that this model can do."""
+_Score = Callable[[], Mapping[int, _Scored]]  # by the places of models
 
-    def __init__(self, task: str, refusal: Refusal) -> None:
-        super().__init__(str(refusal))
-        self.task = task
+
+class _TasksRefused(Exception):
+    """Some tasks turned out while they were scored to be none that the model can do."""
 
 
 def evaluate_model(
@@ -107,19 +90,38 @@ def evaluate_model(
 
     Tasks that cannot be had or scored are named in `missing`; raises Refusal if none is left.
     """
+    return evaluate_models(workspace, [model], recipe, progress, heldout, not_near)[0]
+
+
+def evaluate_models(
+    workspace: Workspace,
+    models: Sequence[Model],
+    recipe: EvaluateRecipe,
+    progress: Progress,
+    heldout: Dataset | None = None,
+    not_near: Dataset | None = None,
+) -> list[Evaluation]:
+    """Score models, in their order, each exactly as `evaluate_model` would score it alone.
+
+    Tasks are read once. Models that can share a network are loaded together, and tasks are encoded once for those of
+    them that have the same tokenizer files. A model that can do none of the tasks is left out, which is said; raises
+    Refusal if none is left, if a model is named twice, and for one that cannot be loaded.
+    """
+    _require_different(models)
     prepare_for_heavy_work()
-    protocol = find_protocol(recipe.protocol)
-    names = _names(recipe.tasks)
-    require_unlearned(workspace, model, heldout if HELDOUT in names else None)
-    dtype = str(choose_dtype(recipe.dtype)).removeprefix("torch.")
-    order, ready, missing = _gather(workspace, names, protocol, recipe, heldout, not_near, progress)
-    while asked := tuple(name for name in order if name not in missing):
-        try:
-            wanted = _Wanted(model, protocol, dtype, asked, ready, heldout, not_near)
-            return Evaluation(_make(workspace, wanted, progress), missing)
-        except _TaskRefusal as refusal:  # the others are known by now, or go on
-            _leave_out(missing, refusal.task, refusal, progress)
-    raise Refusal(f"nothing can be evaluated; {next(iter(missing.values()), 'name at least one task')}")
+    tasks = gather(workspace, recipe, heldout, not_near, progress)
+    wanted = wanted_of(workspace, models, tasks, recipe.dtype, progress)
+    found: dict[int, Evaluation | Refusal] = {}
+    for group in _groups(workspace, wanted):
+        score = cache(partial(_score_together, workspace, group, progress))
+        for each in group:
+            found[each.place] = made = _evaluate(workspace, each, score)
+            if isinstance(made, Refusal) and len(models) > 1:
+                each.progress.say(str(made))
+    evaluations = [made for _, made in sorted(found.items()) if isinstance(made, Evaluation)]
+    if not evaluations:
+        raise next(made for made in found.values() if isinstance(made, Refusal))
+    return evaluations
 
 
 def latest_scores(name: str) -> str:
@@ -127,127 +129,98 @@ def latest_scores(name: str) -> str:
     return f"latest scores of {name}"
 
 
-def _names(tasks: Sequence[str]) -> list[str]:
-    """The tasks that the user means, each once; task files by their paths."""
-    return list(dict.fromkeys(name for task in tasks for name in ([task] if is_own(task) else task_names([task]))))
+def _require_different(models: Sequence[Model]) -> None:
+    named: dict[tuple[tuple[str, str | None], ...], str] = {}
+    for model in models:
+        identity = tuple(model.identity().items())
+        if identity in named:
+            raise Refusal(f"'{named[identity]}' and '{model.name}' are the same model; name it once.")
+        named[identity] = model.name
 
 
-def _gather(
-    workspace: Workspace,
-    names: Sequence[str],
-    protocol: Protocol,
-    recipe: EvaluateRecipe,
-    heldout: Dataset | None,
-    not_near: Dataset | None,
-    progress: Progress,
-) -> tuple[list[str], dict[str, Questions], dict[str, str]]:
-    """The tasks that can be had, those of them that are benchmarks, and for each other one how to provide it."""
-    order: list[str] = []
-    ready: dict[str, Questions] = {}
-    missing: dict[str, str] = {}
-    for name in names:
+def _groups(workspace: Workspace, wanted: Sequence[Wanted]) -> list[list[Wanted]]:
+    """What is scored together: what shares a network; and by itself what needs none, since its scores stand."""
+    new = [each for each in wanted if each.asked and not each.stands(workspace)]
+    places = {each.place for each in new}
+    alone = [[each] for each in wanted if each.place not in places]
+    return alone + [[new[number] for number in group] for group in by_network([each.model for each in new])]
+
+
+def _evaluate(workspace: Workspace, wanted: Wanted, score: _Score) -> Evaluation | Refusal:
+    """The scores of one model, without tasks that it turns out not to be able to do; a Refusal if none is left.
+
+    `score` is asked only if these scores do not stand.
+    """
+    while wanted.asked:
         try:
-            if name == HELDOUT:
-                require_heldout(heldout)
-                order.append(name)
-                continue
-            asked = ask(workspace, name, protocol, recipe, not_near, progress)
-            if asked.task.name in ready:
-                raise Refusal(f"there are two tasks '{asked.task.name}'; rename one of them.")
-            ready[asked.task.name] = asked
-            order.append(asked.task.name)
-        except Refusal as refusal:
-            _leave_out(missing, name, refusal, progress)
-    return order, ready, missing
+            return Evaluation(_make(workspace, wanted, score), wanted.missing, wanted.model.name)
+        except _TasksRefused:
+            wanted = replace(wanted, missing={**wanted.missing, **score()[wanted.place].missing})
+    return Refusal(f"nothing can be evaluated; {next(iter(wanted.missing.values()), 'name at least one task')}")
 
 
-def _leave_out(missing: dict[str, str], task: str, refusal: Refusal, progress: Progress) -> None:
-    missing[task] = str(refusal)
-    progress.say(f"{task} is left out: {refusal}")
-
-
-def _make(workspace: Workspace, wanted: _Wanted, progress: Progress) -> Artefact:
-    """The scores as an artefact, newly made unless they stand; raises _TaskRefusal for a task that must go."""
-    receipt, model = wanted.receipt(), wanted.model
+def _make(workspace: Workspace, wanted: Wanted, score: _Score) -> Artefact:
+    """The scores as an artefact, newly made unless they stand; raises _TasksRefused for tasks that must go."""
+    model, tasks, progress = wanted.model, wanted.tasks, wanted.progress
 
     def build(draft: Draft) -> None:
-        loaded = load_model(model, wanted.dtype)
-        model.require_unchanged()
-        check_head(loaded.network)
-        with Known(workspace.root / _KNOWN, progress.say) as known:
-            scorer = Scorer(loaded, known)
-            began = time.monotonic()
-            records = [record for name in wanted.tasks for record in _score(loaded, scorer, name, wanted, progress)]
-            seconds = time.monotonic() - began
-        scores = Scores(records, receipt)
+        scored = score()[wanted.place]
+        if scored.missing.keys() - wanted.missing.keys():
+            raise _TasksRefused
+        scores = Scores(scored.records, wanted.receipt())
         write_scores(draft.path / ITEMS, scores)
         found: list[Figure] = []
         for name in scores.tasks():
-            task = wanted.ready[name].task if name in wanted.ready else None
-            own = figures(scores.of(name), wanted.protocol, task)
+            task = tasks.ready[name].task if name in tasks.ready else None
+            own = figures(scores.of(name), tasks.protocol, task)
             found += own
             for sentence in below_guessing(scores.of(name), own) if task else ():
                 progress.say(sentence)
-        draft.summary.update(model=model.name, seconds=seconds, figures=[asdict(figure) for figure in found])
+        draft.summary.update(model=model.name, seconds=scored.seconds, figures=[asdict(figure) for figure in found])
 
-    made_by = {key: value for key, value in receipt.items() if key != "model_name"} | {"order": wanted.tasks}
-    held = wanted.heldout if HELDOUT in wanted.tasks else None
-    inputs = {"model": model.source} | ({"data": held.artefact} if held else {})
-    artefact = workspace.make("scores", made_by, build, name=model.name, inputs=inputs, on_wait=progress.say)
-    for name in {model.name, model.source.reference}:
+    inputs = {"model": model.source} | ({"data": wanted.heldout.artefact} if wanted.heldout else {})
+    artefact = workspace.make("scores", wanted.made_by(), build, name=model.name, inputs=inputs, on_wait=progress.say)
+    is_source = not model.adapter or model.source.kind == "run"  # that of an adapter from elsewhere is its base
+    for name in {model.name, *([model.source.reference] if is_source else [])}:
         workspace.index.set_alias(latest_scores(name), artefact.reference)
     return artefact
 
 
-def _score(loaded: Loaded, scorer: Scorer, name: str, wanted: _Wanted, progress: Progress) -> list[Record]:
-    """The records of one task."""
-    try:
-        if name in wanted.ready:
-            asked = wanted.ready[name]
-            make = partial(_choice, loaded, asked, wanted.protocol)
-            return score_items(scorer, name, make, asked.wanted, asked.blocks(), progress)
-        rows = heldout_rows(loaded, require_heldout(wanted.heldout), progress)
-        blocks = cut_into_blocks(range(len(rows)))
-        return score_items(scorer, name, rows.__getitem__, [True] * len(rows), blocks, progress)
-    except Refusal as refusal:
-        raise _TaskRefusal(name, refusal) from refusal
+def _score_together(workspace: Workspace, group: Sequence[Wanted], progress: Progress) -> dict[int, _Scored]:
+    """What models that share a network score; task by task, so that no task is held in tokens after its turn."""
+    together = load_together([wanted.model for wanted in group], group[0].dtype)
+    for wanted in group:
+        wanted.model.require_unchanged()
+    check_head(together[0].loaded.network)
+    found = {wanted.place: _Scored() for wanted in group}
+    with Known(workspace.root / _KNOWN, progress.say) as known:
+        for name in group[0].tasks.order:
+            sheets: dict[PreTrainedTokenizerBase, Sheet] = {}
+            for wanted, adapted in zip(group, together, strict=True):
+                scored, began = found[wanted.place], time.monotonic()
+                try:
+                    if name in wanted.asked:
+                        with switched_on(adapted) as loaded:
+                            scored.records += _score(loaded, known, name, wanted, sheets, keep=len(group) > 1)
+                except Refusal as refusal:
+                    leave_out(scored.missing, name, refusal, wanted.progress)
+                scored.seconds += time.monotonic() - began
+    return found
 
 
-def _choice(loaded: Loaded, questions: Questions, protocol: Protocol, place: int) -> Scorable:
-    """A question with its choices, ready for the scorer; raises Refusal for one that the model cannot read."""
-    task, item, context = questions.task, questions.item(place), questions.context(place)
-    pairs = _pairs(loaded, protocol, requests_of(task, item, context))
+def _score(
+    loaded: Loaded, known: Known, name: str, wanted: Wanted, sheets: dict[PreTrainedTokenizerBase, Sheet], keep: bool
+) -> list[Record]:
+    """The records of one task by one model: the place where each kind of task meets the way it is scored.
 
-    def record(scored: Sequence[Scored]) -> Record:
-        values = [value for found in scored for value in found.loglikelihoods]
-        tokens, seconds = sum(len(answer) for _, answer in pairs), sum(found.seconds for found in scored)
-        return record_of_choice(task, protocol, item, context, values, tokens, seconds, any(row.cut for row in rows))
-
-    try:
-        rows = rows_of_question(pairs, loaded.context, loaded.window)
-    except ValueError as error:
-        raise Refusal(
-            f"{task.name}, item {item.position}: {error}; mend the item, or use a model with a longer context."
-        ) from error
-    return Scorable(rows, record)
-
-
-def _pairs(loaded: Loaded, protocol: Protocol, requests: Sequence[tuple[str, str]]) -> list[Pair]:
-    """The ids of what is read and of what is scored, for each choice; what is read alike is encoded once."""
-    texts: dict[str, list[str]] = {}
-    for read, text in requests:
-        texts.setdefault(read, []).append(text)
-    special, nothing = protocol.special_tokens, _nothing(loaded, protocol)
-    encoded = {
-        read: context_and_continuations(loaded.tokenizer, read, scored, special, nothing)
-        for read, scored in texts.items()
-    }
-    answers = {read: iter(found) for read, (_, found) in encoded.items()}
-    return [(encoded[read][0], next(answers[read])) for read, _ in requests]
-
-
-def _nothing(loaded: Loaded, protocol: Protocol) -> list[int]:
-    """What a model reads where there is nothing to read."""
-    tokenizer: Any = loaded.tokenizer
-    chosen = [tokenizer.bos_token_id] if protocol.empty_context == "bos_or_eos" else []
-    return [token for token in [*chosen, tokenizer.eos_token_id] if token is not None][:1]
+    `sheets` has the task in tokens, by tokenizer, for all models on this network; it is filled here.
+    """
+    tasks, tokenizer = wanted.tasks, loaded.tokenizer
+    if tokenizer not in sheets:
+        sheets[tokenizer] = (
+            heldout_sheet(loaded, require_heldout(tasks.heldout), wanted.progress)
+            if name == HELDOUT
+            else choice_sheet(loaded, tasks.ready[name], tasks.protocol, keep)
+        )
+    sheet = sheets[tokenizer]
+    return score_items(Scorer(loaded, known), name, sheet.make, sheet.wanted, sheet.blocks, wanted.progress)

@@ -24,7 +24,7 @@ from carrara.models.load import Loaded
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 1  # raised when the same rows would give other numbers
+FORMAT = 2  # raised when the same rows would give other numbers
 _TOKENS = 2048  # padded tokens in one forward pass
 _HELD = 4096  # tokens whose keys and values a pass holds, what was read before counted for each row
 _LOGITS = 4  # times what exists of them at once: themselves, in float32, and what their sum is made of

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from carrara.errors import Refusal
-from carrara.evaluate.metrics import guessing
 from carrara.evaluate.scores import Scores
-from carrara.tasks import BENCHMARKS
-from carrara.verdict import clusters, power, sequential, statistics
+from carrara.verdict import clusters, notes, power, sequential, statistics
 from carrara.verdict.measures import POINTS, Measure, measures_of
 from carrara.verdict.outlook import outlooks
 from carrara.verdict.pairing import Pairs, pair, require_same_rules
@@ -23,8 +22,6 @@ Word = Literal["better", "worse", "no worse", "can't tell"]
 ALPHA = 0.05
 _NONE = "none"
 _NOTHING = "Nothing could be compared."
-_LOOKED = "This is one of several looks: p-values and intervals stay valid while items are added, whenever one stops."
-_BY_ITEM = "mmlu is compared over all questions alike; the score of its protocol is the mean of the subjects' scores."
 
 
 @dataclass(frozen=True)
@@ -33,9 +30,9 @@ class TaskVerdict:
 
     `delta` is tuned - base with its 95 % interval `ci`, all in the metric's unit; `won` and `lost` count items that
     flipped to right and to wrong, or that got better and worse where the metric is continuous. `p_adjusted` is Holm's
-    over the primary metric of each task, which is the declared family; a secondary metric keeps its own p and decides
-    nothing. `detectable` is the true difference found with 80 % power, at .05 over the number of tasks for a primary
-    metric, so that it holds whatever the others show, and at .05 for a secondary one.
+    over the declared family: the primary metric of each task, of all tuned models that are judged together; a secondary
+    metric keeps its own p and decides nothing. `detectable` is the true difference found with 80 % power, at .05 over
+    the size of the family for a primary metric, so that it holds whatever the others show, and at .05 for others.
     `unit` is that of a difference; `clusters` counts the groups of items that share a source, 0 where none do.
     `is_flips` says that items are right or wrong, each by itself.
     """
@@ -102,6 +99,15 @@ class _Test:
     detectable: float
 
 
+@dataclass(frozen=True)
+class _Side:
+    """A tuned model beside the base: the tasks that can be compared, and notes on what was left out or stands out."""
+
+    tuned: Scores
+    questions: list[_Question]
+    notes: list[str]
+
+
 def compare(base: Scores, tuned: Scores, margin: float = 1.5, looked: bool = False) -> Verdict:
     """Judge `tuned` against `base` on the items both answered; raises Refusal where the two were not asked alike.
 
@@ -109,6 +115,45 @@ def compare(base: Scores, tuned: Scores, margin: float = 1.5, looked: bool = Fal
     says that the verdict is one of several while items are added, which decide when to stop: then only tests count
     that stay valid at any time, and tasks that have none are left out with a note.
     """
+    return compare_several(base, [tuned], margin, looked)[0]
+
+
+def compare_several(base: Scores, tuned: Sequence[Scores], margin: float = 1.5, looked: bool = False) -> list[Verdict]:
+    """Judge each of some tuned models against `base` as `compare` does, the tests of all of them being one family.
+
+    Holm runs over the primary metrics of all of them, and `detectable` is told for a family of that size: of many
+    models that are alike, one will look better by luck.
+    """
+    sides: list[_Side] = []
+    for each in tuned:
+        with _naming(each, alone=len(tuned) == 1):
+            sides.append(_side(base, each, looked))
+    family = sum(len(side.questions) for side in sides)
+    measured: list[list[TaskVerdict]] = []
+    for side in sides:
+        with _naming(side.tuned, alone=len(tuned) == 1):
+            measured.append([row for each in side.questions for row in _measure(each, ALPHA / family, looked)])
+    verdicts: list[Verdict] = []
+    for side, rows, adjusted in zip(sides, measured, _adjusted(measured), strict=True):
+        told = side.notes + _told(base, side, rows, family, looked) + notes.selected(len(sides), family)
+        judged = [_judge(row, margin) for row in adjusted]
+        word = _overall([row.verdict for row in judged if row.primary])
+        verdicts.append(Verdict(word, judged, margin, told, base.receipt, side.tuned.receipt))
+    return verdicts
+
+
+@contextmanager
+def _naming(tuned: Scores, alone: bool) -> Iterator[None]:
+    """A Refusal inside begins with the name of the tuned model, unless there is none beside it."""
+    try:
+        yield
+    except Refusal as refusal:
+        if alone:
+            raise
+        raise Refusal(f"{tuned.receipt.get('model_name')}: {refusal}") from refusal
+
+
+def _side(base: Scores, tuned: Scores, looked: bool) -> _Side:
     require_same_rules(base.receipt, tuned.receipt)
     shared = [task for task in base.tasks() if task in tuned.tasks()]
     if not shared:
@@ -116,23 +161,22 @@ def compare(base: Scores, tuned: Scores, margin: float = 1.5, looked: bool = Fal
             f"the two score files share no task ({_listed(base.tasks())} against {_listed(tuned.tasks())}); "
             "evaluate both models on the same tasks."
         )
-    notes = _left_out(base, tuned) + _devices_differ(base.receipt, tuned.receipt)
-    questions: list[_Question] = []
-    for task in shared:
-        found = _question(task, pair(task, base.of(task), tuned.of(task)), looked)
-        if isinstance(found, _Question):
-            questions.append(found)
-        else:
-            notes.append(found)
-    rows = [row for question in questions for row in _measure(question, ALPHA / len(questions), looked)]
-    notes += [note for question in questions for note in _below_guessing(question, rows)]
+    found = [_question(task, pair(task, base.of(task), tuned.of(task)), looked) for task in shared]
+    told = notes.left_out(base, tuned) + notes.devices_differ(base.receipt, tuned.receipt)
+    told += [each for each in found if isinstance(each, str)]
+    return _Side(tuned, [each for each in found if isinstance(each, _Question)], told)
+
+
+def _told(base: Scores, side: _Side, rows: Sequence[TaskVerdict], family: int, looked: bool) -> list[str]:
+    """Notes on what was measured: scores below guessing, how tasks are compared, what more items would show."""
+    told: list[str] = []
+    for each in side.questions:
+        told += notes.below_guessing(each.pairs, each.measures, [row for row in rows if row.task == each.task])
+    for each in side.questions:
+        told += notes.by_item(each.task, base.receipt)
     most_lost = sequential.most_lost if looked else power.most_lost_by_mcnemar
-    notes += [_BY_ITEM for question in questions if _has_category_mean(question.task, base.receipt)]
-    notes += outlooks(rows, base, tuned, ALPHA, most_lost) + ([_LOOKED] if looked else [])
-    rows = [_judge(row, margin) for row in _adjusted(rows)]
-    return Verdict(
-        _overall([row.verdict for row in rows if row.primary]), rows, margin, notes, base.receipt, tuned.receipt
-    )
+    share = len(side.questions) / family if family else 1.0  # outlooks divides by the tests of this model alone
+    return told + outlooks(rows, base, side.tuned, ALPHA * share, most_lost) + ([notes.LOOKED] if looked else [])
 
 
 def is_no_worse(row: TaskVerdict, margin: float) -> bool:
@@ -168,10 +212,10 @@ def _overall(words: Sequence[Word]) -> Literal["better", "mixed", "worse", "no w
     return "no worse" if words and all(word == "no worse" for word in words) else "can't tell"
 
 
-def _adjusted(rows: Sequence[TaskVerdict]) -> list[TaskVerdict]:
+def _adjusted(sides: Sequence[Sequence[TaskVerdict]]) -> list[list[TaskVerdict]]:
     """Holm over the primary rows: the others are other views of the same answers, and would cost power for nothing."""
-    adjusted = iter(statistics.holm([row.p for row in rows if row.primary]))
-    return [replace(row, p_adjusted=next(adjusted)) if row.primary else row for row in rows]
+    adjusted = iter(statistics.holm([row.p for rows in sides for row in rows if row.primary]))
+    return [[replace(row, p_adjusted=next(adjusted)) if row.primary else row for row in rows] for rows in sides]
 
 
 def _judge(row: TaskVerdict, margin: float) -> TaskVerdict:
@@ -302,47 +346,6 @@ def _columns(question: _Question, measure: Measure) -> tuple[statistics.Array, s
 
 def _table(pairs: Pairs, field: str) -> statistics.Array:
     return np.array([(getattr(base, field), getattr(tuned, field)) for base, tuned in pairs], dtype=float)
-
-
-def _below_guessing(question: _Question, rows: Sequence[TaskVerdict]) -> list[str]:
-    """A note for each accuracy that is more than 2 standard errors below guessing among the choices."""
-    binary = {measure.metric for measure in question.measures if measure.kind == "binary"}
-    if not binary or not all(base.choices for base, _ in question.pairs):
-        return []
-    chance, error = guessing([base for base, _ in question.pairs])
-    return [
-        f"{row.task} {row.metric}: the {name} model scores {100 * score:.1f} %, more than 2 standard errors below "
-        f"guessing ({100 * chance:.1f} %); the labels or the answer format may be wrong."
-        for row in rows
-        if row.task == question.task and row.metric in binary
-        for name, score in (("base", row.base), ("tuned", row.tuned))
-        if score < chance - 2 * error
-    ]
-
-
-def _left_out(base: Scores, tuned: Scores) -> list[str]:
-    """A note for each task that only one side was measured on."""
-    sides = (("base", base.tasks(), tuned.tasks()), ("tuned", tuned.tasks(), base.tasks()))
-    return [
-        f"{task} was measured only for the {name} model and was left out."
-        for name, tasks, others in sides
-        for task in tasks
-        if task not in others
-    ]
-
-
-def _has_category_mean(task: str, receipt: Mapping[str, Any]) -> bool:
-    return task in BENCHMARKS and BENCHMARKS[task].has_category_mean and bool(receipt["protocol"].get("category_mean"))
-
-
-def _devices_differ(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[str]:
-    """A note where the two ran on unlike devices, which round differently."""
-    before, after = base.get("device"), tuned.get("device")
-    if before == after:
-        return []
-    return [
-        f"the base ran on {before} and the tuned model on {after}; rounding may flip items whose choices are close."
-    ]
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,10 +1,11 @@
-"""The stage: two score files become a verdict, a gate's answer and a report, kept with all that explains them."""
+"""The stage: score files become verdicts, a gate's answer and a report, kept with all that explains them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from carrara.evaluate.scores import Scores, read_scores
 from carrara.progress import Progress
 from carrara.recipe import GateRule
 from carrara.tune.run import Run
-from carrara.verdict.compare import TaskVerdict, Verdict, compare
+from carrara.verdict.compare import TaskVerdict, Verdict, compare_several
 from carrara.verdict.details import run_details
 from carrara.verdict.gate import GateResult, check_gate
 from carrara.verdict.model_card import write_model_card
@@ -36,9 +37,28 @@ class Comparison:
 
     def require_gate(self) -> None:
         """Raise GateFailed naming every rule that was not met."""
-        failed = [result.sentence for result in self.gate if not result.passed]
-        if failed:
-            raise GateFailed("the gate is not met: " + " ".join(failed))
+        require_gates([self])
+
+
+def require_gates(comparisons: Sequence[Comparison]) -> None:
+    """Raise GateFailed naming every rule that was not met and, where there are several, the model that fails it."""
+    failed = [
+        f"{each.verdict.tuned.get('model_name')}: {result.sentence}" if len(comparisons) > 1 else result.sentence
+        for each in comparisons
+        for result in each.gate
+        if not result.passed
+    ]
+    if failed:
+        raise GateFailed("the gate is not met: " + " ".join(failed))
+
+
+@dataclass(frozen=True)
+class _File:
+    """A score file, with the artefact of this workspace that it belongs to, if it does."""
+
+    scores: Scores
+    digest: str
+    artefact: Artefact | None
 
 
 def compare_scores(
@@ -54,25 +74,49 @@ def compare_scores(
 
     Where the tuned scores are a run's, the report shows its loss curve, its recipe and what it took.
     """
+    return compare_several_scores(workspace, base, [tuned], margin, rules, progress, looked)[0]
+
+
+def compare_several_scores(
+    workspace: Workspace,
+    base: Path,
+    tuned: Sequence[Path],
+    margin: float,
+    rules: Sequence[GateRule],
+    progress: Progress,
+    looked: bool = False,
+) -> list[Comparison]:
+    """The verdict on each of some tuned models against one base, all of them one family of tests; each has its report.
+
+    Raises Refusal where there is none, and for scores that are named twice.
+    """
     if not 0 <= margin <= 100:
         raise Refusal(f"the margin is {margin}; give points between 0 and 100.")
-    before, after = read_scores(base), read_scores(tuned)
-    files = {"base": digest_of_file(base), "tuned": digest_of_file(tuned)}
-    made_by = {"format": FORMAT, **files, "margin": margin, **({"looked": True} if looked else {})}
-    inputs = {role: a for role, path in (("base", base), ("tuned", tuned)) if (a := _artefact_of(workspace, path))}
-    run = _run_of(workspace, inputs.get("tuned"))
+    before, after = _file(workspace, base), [_file(workspace, path) for path in tuned]
+    digests = [each.digest for each in after]
+    if twice := [path for path, digest in zip(tuned, digests, strict=True) if digests.count(digest) > 1]:
+        raise Refusal(f"{twice[0]} and {twice[1]} are the same scores; name each tuned model once.")
+    judge = cache(partial(compare_several, before.scores, [each.scores for each in after], margin, looked))
+    comparisons: list[Comparison] = []
+    for place, each in enumerate(after):
+        made_by = {"format": FORMAT, "base": before.digest, "tuned": each.digest, "margin": margin}
+        beside = sorted(digests[:place] + digests[place + 1 :])
+        made_by |= ({"looked": True} if looked else {}) | ({"beside": beside} if beside else {})
+        inputs = {role: file.artefact for role, file in (("base", before), ("tuned", each)) if file.artefact}
+        build = partial(_build, workspace, before, each, lambda place=place: judge()[place])
+        artefact = workspace.make("verdict", made_by, build, name="verdict", inputs=inputs, on_wait=progress.say)
+        verdict = _read(artefact)
+        comparisons.append(Comparison(verdict, check_gate(verdict, rules), artefact.path / _REPORT))
+    return comparisons
 
-    def build(draft: Draft) -> None:
-        verdict = compare(before, after, margin, looked)
-        (draft.path / _VERDICT).write_text(json.dumps(asdict(verdict)), encoding="utf-8")
-        shown = {**(run_details(workspace, run) if run else {}), **_receipts(before, after)}
-        write_report(draft.path / _REPORT, verdict, before, after, run.curve if run else [], shown)
-        write_model_card(draft.path / _CARD, verdict, before, after, shown)
-        draft.summary.update(verdict=verdict.verdict)
 
-    artefact = workspace.make("verdict", made_by, build, name="verdict", inputs=inputs, on_wait=progress.say)
-    verdict = _read(artefact)
-    return Comparison(verdict, check_gate(verdict, rules), artefact.path / _REPORT)
+def _build(workspace: Workspace, base: _File, tuned: _File, judge: Callable[[], Verdict], draft: Draft) -> None:
+    verdict, run = judge(), _run_of(workspace, tuned.artefact)
+    (draft.path / _VERDICT).write_text(json.dumps(asdict(verdict)), encoding="utf-8")
+    shown = {**(run_details(workspace, run) if run else {}), **_receipts(base.scores, tuned.scores)}
+    write_report(draft.path / _REPORT, verdict, base.scores, tuned.scores, run.curve if run else [], shown)
+    write_model_card(draft.path / _CARD, verdict, base.scores, tuned.scores, shown)
+    draft.summary.update(verdict=verdict.verdict)
 
 
 def find_scores(workspace: Workspace, text: str) -> Path:
@@ -91,10 +135,10 @@ def find_scores(workspace: Workspace, text: str) -> Path:
     raise Refusal(f"there are no scores of '{text}'; run `carrara evaluate {text}` first, or give a score file.")
 
 
-def _artefact_of(workspace: Workspace, path: Path) -> Artefact | None:
-    """The scores of this workspace that a file belongs to, if it does."""
+def _file(workspace: Workspace, path: Path) -> _File:
+    scores, digest = read_scores(path), digest_of_file(path)
     found = workspace.find("scores", path.resolve().parent.name)
-    return found if found and found.path == path.resolve().parent else None
+    return _File(scores, digest, found if found and found.path == path.resolve().parent else None)
 
 
 def _run_of(workspace: Workspace, scores: Artefact | None) -> Run | None:
