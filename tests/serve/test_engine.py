@@ -68,7 +68,7 @@ def test_greedy_text_and_counts_are_those_of_generate(
 def test_long_prompts_are_read_in_chunks_without_a_difference(
     engine: TransformersEngine, tiny_models: dict[str, Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("carrara.serve.generation._CHUNK", 7)
+    monkeypatch.setattr("carrara.serve.generation.CHUNK", 7)
     assert text_of(ask(engine, "base", "hello " * 8)) == generated(tiny_models["base"], "hello " * 8)[0]
 
 

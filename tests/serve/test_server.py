@@ -121,7 +121,7 @@ def test_a_client_that_leaves_frees_the_engine(stream: bool) -> None:
 
 
 def test_a_real_engine_is_freed_within_a_second(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carrara.serve.generation._Step.__call__", _slow(0.05))
+    monkeypatch.setattr("carrara.models.stepper.Stepper.__call__", _slow(0.05))
     with served(engine, waiting=0) as url:
         connection = send(url, {"model": "base", "messages": HELLO, "stream": True, "max_tokens": 200, "seed": 3})
         assert connection.getresponse().read(10)
@@ -134,11 +134,11 @@ def test_a_real_engine_is_freed_within_a_second(engine: TransformersEngine, monk
 
 
 def _slow(seconds: float) -> Any:
-    from carrara.serve.generation import _Step
+    from carrara.models.stepper import Stepper
 
-    quick = _Step.__call__
+    quick = Stepper.__call__
 
-    def step(self: _Step, tokens: Any) -> Any:
+    def step(self: Stepper, tokens: Any) -> Any:
         time.sleep(seconds)
         return quick(self, tokens)
 

@@ -14,8 +14,10 @@ from carrara.data.checks.contamination import near_copies
 from carrara.data.dataset import Dataset
 from carrara.errors import Refusal
 from carrara.evaluate.blocks import cut_into_blocks
+from carrara.evaluate.own_pairs import is_of_pairs, read_own_pairs
 from carrara.evaluate.own_task import is_own, read_own_task
 from carrara.evaluate.protocol import Asked, Protocol, asked_in_order, build_context, shot_rule, shots_for
+from carrara.models import Model
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
 from carrara.tasks import BENCHMARKS
@@ -53,6 +55,20 @@ class Questions:
         return [block for places in members.values() for block in cut_into_blocks(places)]
 
 
+def _task_of(name: str) -> Task:
+    """The benchmark of that name, or the task that the file of that name describes; raises Refusal."""
+    if not is_own(name):
+        return BENCHMARKS[name]
+    path = user_path(name)
+    return read_own_pairs(path) if is_of_pairs(path) else read_own_task(path)
+
+
+def require_able(model: Model, task: Task | None) -> None:
+    """Refuse a task that an embedder cannot do, which gives no text a likelihood and writes none."""
+    if model.is_embedder and (task is None or task.kind != "pairs"):
+        raise Refusal(f"{model.name} only turns texts into vectors; ask it stsb, or a task of pairs of your own.")
+
+
 def ask(
     workspace: Workspace,
     name: str,
@@ -63,7 +79,7 @@ def ask(
 ) -> Questions:
     """The questions of a benchmark, or of the task file that `name` is; raises Refusal if they cannot be had."""
     own = user_path(name) if is_own(name) else None
-    task = read_own_task(own) if own else BENCHMARKS[name]
+    task = _task_of(name)
     find = partial(_own_file, workspace) if own else partial(_benchmark, workspace, recipe, progress)
     shots = shots_for(task, protocol, recipe.shots)
     file = find(task.file)
@@ -120,7 +136,7 @@ def _near_copies(task: Task, items: Sequence[Item], training: Dataset | None) ->
     if training is None:
         return set()
     rows = (example.texts for example in training.each("train"))
-    if task.name in BENCHMARKS:
+    if task.name in BENCHMARKS and task.kind != "pairs":
         return near_copies(bare_questions(task.name, items), rows)
     return near_copies([Question(task.name, item.id, item.context, item.choices, item.gold) for item in items], rows)
 

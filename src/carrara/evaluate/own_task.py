@@ -15,11 +15,13 @@ from carrara.data.read.records import read_fields
 from carrara.errors import Refusal
 from carrara.evaluate.protocol import PROTOCOLS
 from carrara.recipe import Section, read_section
-from carrara.tasks import BENCHMARKS, FAMILIES, HELDOUT
+from carrara.tasks import BENCHMARKS, FAMILIES, HELDOUT, LATENCY
 from carrara.tasks.task import Item, Task
 
 _COLUMN = re.compile(r"\{(\w+)\}")
 _SUFFIXES = (".yaml", ".yml")
+
+TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class TaskFile(Section):
@@ -30,7 +32,7 @@ class TaskFile(Section):
     letter of the right one. `category` and `cluster` are columns, too.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    name: TaskName
     data: Path
     question: str
     answer: str
@@ -67,11 +69,16 @@ def is_own(name: str) -> bool:
     return name.endswith(_SUFFIXES)
 
 
+def require_new_name(path: Path, name: str) -> None:
+    """Refuse the name that a task file gives its task if another task has it."""
+    if name in (*BENCHMARKS, *FAMILIES, HELDOUT, LATENCY):
+        raise Refusal(f"{path}, key 'name': '{name}' is a task that exists; choose another name.")
+
+
 def read_own_task(path: Path) -> Task:
     """The task that a file describes; `file` and `train_file` are paths. Raises Refusal with the key that is wrong."""
     own = read_section(path, TaskFile, "task file")
-    if own.name in (*BENCHMARKS, *FAMILIES, HELDOUT):
-        raise Refusal(f"{path}, key 'name': '{own.name}' is a task that exists; choose another name.")
+    require_new_name(path, own.name)
     if own.shots and own.examples is None:
         raise Refusal(f"{path}, key 'shots': there are no examples to draw from; name a file with the key examples.")
     read = partial(_read, own, _labels(own, path.parent))

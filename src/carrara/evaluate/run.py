@@ -14,10 +14,13 @@ from carrara.errors import Refusal
 from carrara.evaluate.blocks import score_items
 from carrara.evaluate.heldout import require_heldout
 from carrara.evaluate.known import Known
+from carrara.evaluate.latency import latency_figures, latency_records
 from carrara.evaluate.metrics import Figure, below_guessing, figures
+from carrara.evaluate.protocol import Protocol
 from carrara.evaluate.scorer import Scorer
 from carrara.evaluate.scores import Record, Scores, read_scores, write_scores
 from carrara.evaluate.sheet import Sheet, choice_sheet, heldout_sheet
+from carrara.evaluate.similarity import intervals_in_words, similarity_figures, similarity_records
 from carrara.evaluate.wanted import FORMAT, Wanted, gather, leave_out, wanted_of
 from carrara.models import Model
 from carrara.models.adapters import by_network, load_together, switched_on
@@ -26,7 +29,8 @@ from carrara.models.load import Loaded
 from carrara.models.machine import prepare_for_heavy_work
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
-from carrara.tasks import HELDOUT
+from carrara.tasks import HELDOUT, LATENCY
+from carrara.tasks.task import Task
 from carrara.workspace import Artefact, Draft, Workspace
 
 if TYPE_CHECKING:
@@ -172,9 +176,9 @@ def _make(workspace: Workspace, wanted: Wanted, score: _Score) -> Artefact:
         found: list[Figure] = []
         for name in scores.tasks():
             task = tasks.ready[name].task if name in tasks.ready else None
-            own = figures(scores.of(name), tasks.protocol, task)
+            own = _figures(scores.of(name), tasks.protocol, task)
             found += own
-            for sentence in below_guessing(scores.of(name), own) if task else ():
+            for sentence in (*intervals_in_words(own), *(below_guessing(scores.of(name), own) if task else ())):
                 progress.say(sentence)
         draft.summary.update(model=model.name, seconds=scored.seconds, figures=[asdict(figure) for figure in found])
 
@@ -186,9 +190,18 @@ def _make(workspace: Workspace, wanted: Wanted, score: _Score) -> Artefact:
     return artefact
 
 
+def _figures(records: Sequence[Record], protocol: Protocol, task: Task | None) -> list[Figure]:
+    """The figures of one task, which its kind decides."""
+    if records[0].task == LATENCY:
+        return latency_figures(records)
+    if task and task.kind == "pairs":
+        return similarity_figures(records)
+    return figures(records, protocol, task)
+
+
 def _score_together(workspace: Workspace, group: Sequence[Wanted], progress: Progress) -> dict[int, _Scored]:
     """What models that share a network score; task by task, so that no task is held in tokens after its turn."""
-    together = load_together([wanted.model for wanted in group], group[0].dtype)
+    together = load_together([wanted.model for wanted in group], group[0].dtype, embedders=True)
     for wanted in group:
         wanted.model.require_unchanged()
     check_head(together[0].loaded.network)
@@ -216,6 +229,10 @@ def _score(
     `sheets` has the task in tokens, by tokenizer, for all models on this network; it is filled here.
     """
     tasks, tokenizer = wanted.tasks, loaded.tokenizer
+    if name == LATENCY:
+        return latency_records(loaded, wanted.progress)
+    if name in tasks.ready and tasks.ready[name].task.kind == "pairs":
+        return similarity_records(loaded, tasks.ready[name], wanted.progress)
     if tokenizer not in sheets:
         sheets[tokenizer] = (
             heldout_sheet(loaded, require_heldout(tasks.heldout), wanted.progress)

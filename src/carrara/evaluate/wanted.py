@@ -10,8 +10,9 @@ from typing import Any
 
 from carrara.data.dataset import Dataset
 from carrara.errors import Refusal
-from carrara.evaluate.ask import Questions, ask
+from carrara.evaluate.ask import Questions, ask, require_able
 from carrara.evaluate.heldout import require_heldout, require_unlearned
+from carrara.evaluate.latency import this_machine
 from carrara.evaluate.own_task import is_own
 from carrara.evaluate.protocol import Protocol, find_protocol
 from carrara.models import Model
@@ -19,10 +20,10 @@ from carrara.models.load import load_tokenizer
 from carrara.models.machine import choose_device, choose_dtype
 from carrara.progress import Advance, Progress
 from carrara.recipe import EvaluateRecipe
-from carrara.tasks import HELDOUT, task_names
+from carrara.tasks import HELDOUT, LATENCY, task_names
 from carrara.workspace import Workspace, artefact_id
 
-FORMAT = 8  # raised when the same inputs would give other scores
+FORMAT = 9  # raised when the same inputs would give other scores
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Wanted:
             "tasks": {name: tasks.ready[name].receipt for name in self.asked if name in tasks.ready},
             "heldout": {"dataset": held.artefact.digest, "render": held.render} if held else None,
             "skipped_near_copies_of": tasks.not_near.artefact.digest if tasks.not_near else None,
+            **({"machine": this_machine()} if LATENCY in self.asked else {}),
         }
 
     def made_by(self) -> dict[str, Any]:
@@ -116,8 +118,9 @@ def gather(
     missing: dict[str, str] = {}
     for name in _names(recipe.tasks):
         try:
-            if name == HELDOUT:
-                require_heldout(heldout)
+            if name in (HELDOUT, LATENCY):
+                if name == HELDOUT:
+                    require_heldout(heldout)
                 order.append(name)
                 continue
             asked = ask(workspace, name, protocol, recipe, not_near, progress)
@@ -139,7 +142,7 @@ def leave_out(missing: dict[str, str], task: str, refusal: Refusal, progress: Pr
 def wanted_of(
     workspace: Workspace, models: Sequence[Model], tasks: Tasks, dtype: str, progress: Progress
 ) -> list[Wanted]:
-    """What is wanted of each model: the tasks, but for held-out rows that it was trained on.
+    """What is wanted of each model: the tasks, but for those that it cannot do and held-out rows that it learned.
 
     What is said of one of several models begins with its name.
     """
@@ -148,10 +151,12 @@ def wanted_of(
     for place, model in enumerate(models):
         own = _Named(progress, model.name) if len(models) > 1 else progress
         missing = dict(tasks.missing)
-        try:
-            require_unlearned(workspace, model, tasks.heldout if HELDOUT in tasks.order else None)
-        except Refusal as refusal:
-            leave_out(missing, HELDOUT, refusal, own)
+        for name in tasks.order:
+            try:
+                require_able(model, tasks.ready[name].task if name in tasks.ready else None)
+                require_unlearned(workspace, model, tasks.heldout if name == HELDOUT else None)
+            except Refusal as refusal:
+                leave_out(missing, name, refusal, own)
         adds_special_tokens = bool(load_tokenizer(model)("")["input_ids"])
         wanted.append(Wanted(place, model, precision, adds_special_tokens, tasks, missing, own))
     return wanted

@@ -11,7 +11,7 @@ from typing import Any
 
 from carrara.errors import Refusal
 from carrara.models.four_bit import import_bitsandbytes
-from carrara.models.load import Loaded, load_model, load_tokenizer, settle, tokenizer_folder
+from carrara.models.load import Loaded, load_any, load_model, load_tokenizer, settle, tokenizer_folder
 from carrara.models.machine import prepare_for_heavy_work
 from carrara.models.model import Model
 from carrara.models.sources import TOKENIZER_FILES
@@ -53,15 +53,16 @@ class Adapted:
     adapter: str | None
 
 
-def load_together(models: Sequence[Model], dtype: str = "auto") -> list[Adapted]:
+def load_together(models: Sequence[Model], dtype: str = "auto", embedders: bool = False) -> list[Adapted]:
     """Load models, in order, with one network for all that may share it; raises Refusal for one that does not load.
 
-    Models of one network whose tokenizer files are the same have the same tokenizer object, too. What the network
-    computes is as if each had been loaded alone, while it is `switched_on`.
+    Embedders are refused unless `embedders` says that they are of use. Models of one network whose tokenizer files are
+    the same have the same tokenizer object, too. What the network computes is as if each had been loaded alone, while
+    it is `switched_on`.
     """
     found: dict[int, Adapted] = {}
     for places in by_network(models):
-        found.update(zip(places, _load_group([models[place] for place in places], dtype), strict=True))
+        found.update(zip(places, _load_group([models[place] for place in places], dtype, embedders), strict=True))
     return [found[place] for place in range(len(models))]
 
 
@@ -107,10 +108,10 @@ def _can_share(adapter: Path) -> bool:
     return changed <= _SHAREABLE_SETTINGS and all(".lora_" in key for key in _stored(adapter))
 
 
-def _load_group(models: Sequence[Model], dtype: str) -> list[Adapted]:
+def _load_group(models: Sequence[Model], dtype: str, embedders: bool) -> list[Adapted]:
     """Load one network with all adapters of the models, which may share it."""
     first = next((model for model in models if model.adapter), models[0])
-    loaded = load_model(first, dtype)
+    loaded = (load_any if embedders else load_model)(first, dtype)
     names: dict[str | None, str | None] = {None: None, first.adapter_digest: _FIRST if first.adapter else None}
     tokenizers: dict[str, Any] = {_tokenizer_digest(first): loaded.tokenizer}
     found: list[Adapted] = []

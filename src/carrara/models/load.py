@@ -53,7 +53,17 @@ class Loaded:
 
 
 def load_model(model: Model, dtype: str = "auto", device: torch.device | None = None) -> Loaded:
-    """Load weights (and the adapter, un-merged, if the model has one); raises Refusal if they do not fit together."""
+    """Load weights (and the adapter, un-merged, if the model has one); raises Refusal if they do not fit together.
+
+    An embedder is refused, since it writes nothing.
+    """
+    if model.is_embedder:
+        raise Refusal(f"{model.name} turns texts into vectors and writes none; `carrara evaluate` can ask it stsb.")
+    return load_any(model, dtype, device)
+
+
+def load_any(model: Model, dtype: str = "auto", device: torch.device | None = None) -> Loaded:
+    """As `load_model`, but embedders are loaded as well: a network without a head."""
     prepare_for_heavy_work()
     if model.four_bit or model.adapter:
         import_bitsandbytes()
@@ -79,11 +89,11 @@ def settle(network: Any, precision: torch.dtype) -> None:
 
 
 def _load_base(model: Model, precision: torch.dtype, device: torch.device) -> Any:
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModel, AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    loader: Any = AutoModelForCausalLM
+    loader: Any = AutoModel if model.is_embedder else AutoModelForCausalLM
     settings: dict[str, Any] = {"dtype": "auto"}  # as stored, so that nothing is copied; `settle` rounds it
     if model.four_bit:
         settings = {"dtype": precision, "quantization_config": four_bit_settings(precision), "device_map": {"": device}}
@@ -100,10 +110,14 @@ def _load_base(model: Model, precision: torch.dtype, device: torch.device) -> An
     except MemoryError:
         raise
     except Exception as error:  # transformers raises what it likes on files that are no model
-        raise Refusal(f"{model.path} cannot be loaded as a causal language model: {_short(error)}") from error
+        raise Refusal(f"{model.path} cannot be loaded as {_kind_of(model)}: {_short(error)}") from error
     _check_weights(report, model.path)
     compute_as_in_training(network)
     return network
+
+
+def _kind_of(model: Model) -> str:
+    return "an embedder" if model.is_embedder else "a causal language model"
 
 
 def window_of(model: Model) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carrara.errors import Refusal
+from carrara.models.catalogue import EMBEDDERS
 from carrara.models.reference import Reference, parse_reference
 from carrara.models.sources import digest_of_adapter, import_model
 from carrara.progress import Progress
@@ -27,6 +28,12 @@ class Model:
     adapter_digest: str | None
     source: Artefact
     four_bit: bool = False
+
+    @property
+    def is_embedder(self) -> bool:
+        """Whether the model turns texts into vectors and writes none."""
+        config = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
+        return any(name in EMBEDDERS for name in config.get("architectures") or ())
 
     def identity(self) -> dict[str, str | None]:
         """What determines every number this model yields."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from carrara.errors import Refusal
-from carrara.models.catalogue import Shape
+from carrara.models.catalogue import EMBEDDERS, Shape
 from carrara.models.model import resolve_model
 from carrara.models.reference import parse_reference
 from carrara.progress import Progress
@@ -17,6 +17,8 @@ from carrara.workspace import Workspace
 def shape_of(workspace: Workspace, text: str, progress: Progress) -> tuple[Shape, int]:
     """Shape and number of parameters of a model; nothing is fetched for one that the catalogue lists."""
     reference = parse_reference(text)
+    if reference.entry and reference.entry.architecture in EMBEDDERS:
+        raise Refusal(f"{text} is an embedder, which is not tuned; plan a model that writes.")
     if reference.entry:
         return reference.entry.shape, reference.entry.parameters
     return shape_in(resolve_model(workspace, text, progress).path)

