@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -65,6 +66,35 @@ def test_a_mean_of_subjects_counts_each_alike_where_the_protocol_does() -> None:
     error = figures(more, LEADERBOARD, BENCHMARKS["mmlu"])[0].stderr
     assert figures(more, LEADERBOARD, BENCHMARKS["mmlu"])[0].value == 0.75
     assert error == pytest.approx(0.25)  # of art 1/2, of law 0; the root of their squares over two
+
+
+def _wrote(task: str, text: str, **measures: float) -> Record:
+    record = _record("arc_easy", Item(0, "0", "Q", ("a cat", "a dog"), 0), [-1.0, -2.0])
+    return replace(record, task=task, choices=["a cat"], written=text, measures=measures)
+
+
+def test_instructions_count_alike_however_many_an_item_has() -> None:
+    records = [
+        _wrote("ifeval", "a", prompt_strict=1, prompt_loose=1, followed_strict=1, followed_loose=1, instructions=1),
+        _wrote("ifeval", "b", prompt_strict=0, prompt_loose=0, followed_strict=1, followed_loose=2, instructions=3),
+    ]
+    found = {figure.metric: figure for figure in figures(records, LM_EVAL, BENCHMARKS["ifeval"])}
+    assert [figure.value for figure in found.values()] == [0.5, 0.5, 0.5, 0.75]
+    assert found["prompt_strict"].stderr == pytest.approx(0.5)
+    assert found["instruction_strict"].stderr == pytest.approx(0.25)  # half of what is missing and too much, over 2
+    assert below_guessing(records, list(found.values())) == []
+
+
+def test_what_all_texts_have_together_has_no_standard_error() -> None:
+    names = ("chrf", "bleu", "rouge_l", "repeated", "loops", "missing_end", "words", "recited")
+    means = dict.fromkeys(names, 0.5)
+    records = [_wrote("heldout_answers", text, **means) for text in ("a cat", "a cat", "the dog")]
+    found = {figure.metric: figure for figure in figures(records, LM_EVAL)}
+    assert (found["chrf"].value, found["chrf"].stderr, found["recited"].value) == (0.5, 0.0, 0.5)
+    assert (found["distinct_1"].value, found["distinct_2"].value) == (pytest.approx(4 / 6), pytest.approx(2 / 3))
+    assert 0.4 < found["corpus_chrf"].value < 1
+    assert found["self_bleu"].stderr is found["corpus_chrf"].stderr is None
+    assert next(iter(found)) == "chrf"
 
 
 def test_an_accuracy_below_guessing_is_said() -> None:

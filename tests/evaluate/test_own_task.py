@@ -73,6 +73,17 @@ def test_it_is_scored_beside_benchmarks_with_its_own_figures(
     assert other.artefact.id != evaluation.artefact.id
 
 
+def test_a_written_answer_is_a_label_or_any_text(folder: Path) -> None:
+    item = _items(folder, MOOD | {"answers": "written"})[1]
+    assert (item.choices, item.labels) == (("bad",), (1,))
+    assert _items(folder, MOOD | {"answers": "written", "labels": ["good", "bad", "fair"]})[1].gold == 1
+    labelled = read_own_task(_write(folder, MOOD | {"answers": "written", "labels": ["good", "bad"]}))
+    assert (labelled.kind, labelled.judge, labelled.max_tokens, labelled.is_chat) == ("text", "label", 64, True)
+    free = read_own_task(_write(folder, MOOD | {"answers": "written", "max_tokens": 9, "chat": False}))
+    assert (free.kind, free.judge, free.max_tokens, free.is_chat) == ("text", "likeness", 9, False)
+    assert (free.metrics[0], labelled.metrics[-1]) == ("chrf", "none")
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
@@ -80,6 +91,10 @@ def test_it_is_scored_beside_benchmarks_with_its_own_figures(
         ({"question": None}, "key 'question'"),
         ({"name": "Arc Easy"}, "key 'name'"),
         ({"name": "arc_easy"}, "'arc_easy' is a task that exists"),
+        ({"name": "heldout_answers"}, "'heldout_answers' is a task that exists"),
+        ({"answers": "spoken"}, "key 'answers'"),
+        ({"answers": "written", "max_tokens": 0}, "key 'max_tokens'"),
+        ({"answers": "written", "choices": ["text", "label"]}, "key 'choices': a written answer is no choice"),
         ({"shots": 3}, "key 'shots': there are no examples"),
         ({"question": "{body}"}, r"mood\.csv, row 2, field 'body': is missing; the row has text, label"),
         ({"answer": "mood"}, r"mood\.csv, row 2, field 'mood': is missing"),

@@ -134,7 +134,7 @@ def test_an_embedder_does_similarity_and_nothing_else(workspace: Workspace, embe
     evaluation = evaluate_model(workspace, embedder, recipe, Silent())
     assert evaluation.scores.tasks() == ["alike"]
     assert set(evaluation.missing) == {"arc_easy", "heldout", "latency"}
-    assert all("only turns texts into vectors; ask it stsb" in why for why in evaluation.missing.values())
+    assert "only turns texts into vectors; ask it stsb" in evaluation.missing["latency"]
 
 
 def test_what_cannot_be_correlated_is_refused(workspace: Workspace, tiny_model: Model, folder: Path) -> None:

@@ -108,7 +108,7 @@ def test_tasks_are_read_and_encoded_and_the_base_is_loaded_once(
 ) -> None:
     dataset = prepared(workspace, write_pairs(tmp_path / "p.jsonl", 40), PrepareRecipe(test=0.3, render="plain"))
     places = (
-        (adapters, "load_model"),
+        (adapters, "load_any"),
         (wanted, "ask"),
         (sheet, "context_and_continuations"),
         (sheet, "heldout_rows"),

@@ -28,6 +28,21 @@ TRUTHFULQA = {
     "mc1_targets": {"Yes.": 1, "No.": 0},
     "mc2_targets": {"Yes.": 1, "No.": 0, "Surely.": 1},
 }
+TRUTHFULQA_TABLE = {
+    "Type": "Adversarial",
+    "Category": "Law",
+    "Question": "Is it?",
+    "Best Answer": "Yes",
+    "Correct Answers": "Yes; Surely.",
+    "Incorrect Answers": "No;",
+    "Source": "https://a",
+}
+IFEVAL = {
+    "key": 1000,
+    "prompt": "Write about it.",
+    "instruction_id_list": ["punctuation:no_comma", "length_constraints:number_words"],
+    "kwargs": [{}, {"relation": "at least", "num_words": 3, "num_sentences": None}],
+}
 
 
 def changed(row: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from carrara.tasks.sources import find_benchmark, find_notes, read_task
 from carrara.workspace import Workspace
 from tests.models.packages import use_index
 from tests.models.standin import Hub, run_hub
+from tests.tasks.rows import IFEVAL
 
 TASK = BENCHMARKS["truthfulqa_mc2"]
 QUESTIONS, NOTES = (f"{config}/validation-00000-of-00001.parquet" for config in ("multiple_choice", "generation"))
@@ -90,6 +92,24 @@ def test_answers_that_would_vanish_are_refused(
     with pytest.raises(Refusal, match=rf"not in the form expected \(row 2, field {sentence}.*--benchmarks"):
         find_benchmark(workspace, TASK.file, None, Silent())
     assert workspace.list("benchmark") == []
+
+
+def test_written_tasks_come_from_the_hub_too(workspace: Workspace, hub: Hub) -> None:
+    """The answers of TruthfulQA's table, and IFEval, whose file there is no table."""
+    hub.repositories["datasets/truthfulqa/truthful_qa"] = {
+        NOTES: _parquet(NOTE | {"correct_answers": ["Yes.", "It is"]})
+    }
+    task = BENCHMARKS["truthfulqa_gen"]
+    (item,) = task.read(find_benchmark(workspace, task.file, None, Silent()).path)
+    assert (item.choices, item.labels) == (("Yes.", "It is.", "I have no comment.", "No."), (1, 1, 1, 0))
+    line = json.dumps(IFEVAL).encode() + b"\n"
+    hub.repositories["datasets/google/IFEval"] = {"ifeval_input_data.jsonl": line}
+    task = BENCHMARKS["ifeval"]
+    (item,) = task.read(find_benchmark(workspace, task.file, None, Silent()).path)
+    assert (item.id, len(item.instructions)) == ("1000", 2)
+    hub.repositories["datasets/google/IFEval"] = {"ifeval_input_data.jsonl": line[:40]}
+    with pytest.raises(Refusal, match=r"not in the form expected \(row 1 is no JSON"):
+        find_benchmark(Workspace(workspace.root / "other"), task.file, None, Silent())
 
 
 def test_rows_that_are_ours_already_are_kept_as_they_are(workspace: Workspace, hub: Hub) -> None:

@@ -77,14 +77,14 @@ def test_a_benchmark_that_cannot_be_had_is_refused_though_others_can(workspace: 
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(workspace: Workspace) -> None:
-    with pytest.raises(Refusal, match=r"no benchmark 'arcc' .* arc_easy, .*mmlu, arc"):
+    with pytest.raises(Refusal, match=r"no benchmark 'arcc' .* arc_easy, .*mmlu, ifeval, arc"):
         questions_of(workspace, ["arcc"], None, Silent())
 
 
 def test_what_is_at_hand_is_ready_and_the_rest_has_its_reason(workspace: Workspace, folder: Path) -> None:
     ready, missing = questions_at_hand(workspace, folder)
     assert [against.name for against in ready] == ["mmlu"]
-    assert sorted(missing) == ["arc_challenge", "arc_easy", "hellaswag", "truthfulqa", "winogrande"]
+    assert sorted(missing) == ["arc_challenge", "arc_easy", "hellaswag", "ifeval", "truthfulqa", "winogrande"]
     assert "hellaswag/hellaswag_val.jsonl; put the file there" in missing["hellaswag"]
 
 
@@ -96,7 +96,7 @@ def test_looking_fetches_nothing(workspace: Workspace, monkeypatch: pytest.Monke
     monkeypatch.setattr(hub, "_download", fetch)
     ready, missing = questions_at_hand(workspace, None)
     assert ready == []
-    assert len(missing) == 6
+    assert len(missing) == 7
     assert all("--benchmarks" in reason for reason in missing.values())
 
 

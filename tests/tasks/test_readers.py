@@ -14,7 +14,7 @@ from carrara.tasks.hellaswag import read_train
 from carrara.tasks.rows import write_rows
 from carrara.tasks.sources import BenchmarkFile, read_items
 from carrara.tasks.task import Item
-from tests.tasks.rows import ARC, HELLASWAG, MMLU, TRUTHFULQA, WINOGRANDE, changed
+from tests.tasks.rows import ARC, HELLASWAG, IFEVAL, MMLU, TRUTHFULQA, TRUTHFULQA_TABLE, WINOGRANDE, changed
 
 ROWS = {
     "arc_easy": ARC,
@@ -23,6 +23,8 @@ ROWS = {
     "winogrande": WINOGRANDE,
     "truthfulqa_mc1": TRUTHFULQA,
     "truthfulqa_mc2": TRUTHFULQA,
+    "truthfulqa_gen": TRUTHFULQA_TABLE,
+    "ifeval": IFEVAL,
 }
 
 
@@ -73,6 +75,22 @@ def test_truthfulqa_keeps_every_label(tmp_path: Path) -> None:
     assert (many.labels, many.question) == ((1, 0, 1), "Is it?")
 
 
+def test_truthfulqas_table_has_every_answer_as_a_sentence(tmp_path: Path) -> None:
+    one, other = _read(tmp_path, "truthfulqa_gen", TRUTHFULQA_TABLE, changed(TRUTHFULQA_TABLE, "Question", " Why? "))
+    assert (one.context, other.context, other.question) == ("Q: Is it?", "Q: Why?", "Why?")
+    assert one.choices == ("Yes.", "Surely.", "I have no comment.", "No.")
+    assert (one.labels, one.category, one.cluster) == ((1, 1, 1, 0), "Law", "https://a")
+
+
+def test_ifeval_keeps_what_is_to_be_checked(tmp_path: Path) -> None:
+    (item,) = _read(tmp_path, "ifeval", IFEVAL)
+    assert (item.id, item.context, item.choices) == ("1000", "Write about it.", ())
+    assert [(each.kind, each.settings) for each in item.instructions] == [
+        ("punctuation:no_comma", {}),
+        ("length_constraints:number_words", {"relation": "at least", "num_words": 3}),
+    ]
+
+
 @pytest.mark.parametrize(
     ("task", "field", "value", "sentence"),
     [
@@ -106,6 +124,12 @@ def test_truthfulqa_keeps_every_label(tmp_path: Path) -> None:
         ("truthfulqa_mc2", "mc2_targets", {"Yes.": 1, " ": 0}, "field mc2_targets: choice 2 is blank"),
         ("truthfulqa_mc2", "mc2_targets", {"Yes.": 1, "No.": "x"}, "field mc2_targets.No.: 'x' is no whole number"),
         ("truthfulqa_mc2", "question", 3, "field question: there is a number"),
+        ("ifeval", "prompt", " ", "field prompt: it is blank"),
+        ("ifeval", "key", "x", "field key: 'x' is no whole number"),
+        ("ifeval", "instruction_id_list", [], "field instruction_id_list: it names no instruction"),
+        ("ifeval", "kwargs", [{}], "field kwargs: there must be an object for each of the 2 instructions"),
+        ("ifeval", "kwargs", [{}, None], "field kwargs: there must be an object for each of the 2 instructions"),
+        ("ifeval", "kwargs", None, "field kwargs: there must be an object for each of the 2 instructions"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, task: str, field: str, value: object, sentence: str) -> None:
@@ -114,6 +138,44 @@ def test_a_wrong_field_is_named(tmp_path: Path, task: str, field: str, value: ob
         _read(tmp_path, task, good, changed(good, field, value), good)
     assert str(refused.value).startswith(str(tmp_path / Path(BENCHMARKS[task].file).name))
     assert str(refused.value).endswith("; correct it there, or fetch the file again.")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("Question", " ", "field Question: it is blank"),
+        ("Correct Answers", "", "field Correct Answers: it is blank"),
+        ("Incorrect Answers", " ; ", "field Incorrect Answers: it names no answer"),
+    ],
+)
+def test_a_question_without_answers_is_named(tmp_path: Path, field: str, value: str, sentence: str) -> None:
+    with pytest.raises(
+        Refusal, match=rf"TruthfulQA\.csv is not in the form that truthfulqa_gen has: row 3, {sentence}"
+    ):
+        _read(tmp_path, "truthfulqa_gen", TRUTHFULQA_TABLE, changed(TRUTHFULQA_TABLE, field, value))
+
+
+def test_a_column_that_is_missing_or_a_row_that_is_torn_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "TruthfulQA.csv"
+    for text, sentence in (
+        ("Question,Source\nIs it?,x\n", "row 2, field Correct Answers: it is missing"),
+        (
+            "Question,Correct Answers,Incorrect Answers\nIs it?,Yes\n",
+            "row 2, field Incorrect Answers: there is nothing",
+        ),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=sentence):
+            BENCHMARKS["truthfulqa_gen"].read(path)
+
+
+def test_the_real_prompts_to_write_for(benchmark_folder: Path) -> None:
+    questions = BENCHMARKS["truthfulqa_gen"].read(benchmark_folder / BENCHMARKS["truthfulqa_gen"].file)
+    assert (len(questions), len({item.category for item in questions})) == (817, 38)
+    assert all("I have no comment." in item.choices and 0 in item.labels for item in questions)
+    prompts = BENCHMARKS["ifeval"].read(benchmark_folder / BENCHMARKS["ifeval"].file)
+    kinds = [instruction.kind for item in prompts for instruction in item.instructions]
+    assert (len(prompts), len(kinds), len(set(kinds))) == (541, 834, 25)
 
 
 def test_hellaswags_train_rows_are_checked_too(tmp_path: Path) -> None:

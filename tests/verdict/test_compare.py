@@ -317,3 +317,22 @@ def test_clusters_without_a_flip_claim_no_certainty() -> None:
     )
     (row,) = compare(scores(base), scores(tuned)).primaries()
     assert row.detectable >= power.detectable_share(0.004, 1000)
+
+
+def test_what_was_written_is_compared_by_its_measures() -> None:
+    """Right and wrong by McNemar, likeness by its mean; a low rate of missing ends is not below guessing."""
+    (plain,) = texts("heldout_answers", [0.0])
+
+    def written(item: int, chrf: float, missing: float) -> Record:
+        measures = {"chrf": chrf, "missing_end": missing, "words": 9.0}
+        return replace(plain, item=item, id=f"{item}", choices=["a cat"], gold=None, labels=[1], loglikelihoods=[],
+                       written=f"text {chrf}", measures=measures, value=chrf, prompt_sha256=f"{item}")  # fmt: skip
+
+    base = scores([written(n, 0.2 + 0.001 * n, 1.0) for n in range(60)])
+    tuned = scores([written(n, 0.5 - 0.001 * n, float(n % 10 == 0)) for n in range(60)])
+    verdict = compare(base, tuned)
+    chrf, missing = verdict.verdicts
+    assert (chrf.metric, chrf.verdict, chrf.primary) == ("chrf", "better", True)
+    assert chrf.delta == pytest.approx(0.3 - 0.002 * 29.5)
+    assert (missing.metric, missing.won, missing.lost, missing.is_flips) == ("missing_end", 54, 0, True)
+    assert not any("guessing" in note for note in verdict.notes)

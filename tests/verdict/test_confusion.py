@@ -27,6 +27,19 @@ def test_counts_and_row_shares() -> None:
     assert found.shares == ((0.75, 0.0, 0.25), (0.0, 0.0, 0.0), (0.5, 0.0, 0.5))
 
 
+def test_written_answers_that_name_no_label_have_a_column() -> None:
+    taken = [(0, 0), (0, None), (1, 2), (2, None), (2, 2)]
+    records = [replace(_labelled(n, gold, choice), loglikelihoods=[]) for n, (gold, choice) in enumerate(taken)]
+    found = confusion("acc", records)
+    assert found is not None
+    assert found.columns == (*LABELS, "none")
+    assert found.counts == ((1, 0, 0, 1), (0, 0, 1, 0), (0, 0, 1, 1))
+    assert found.shares[0] == (0.5, 0.0, 0.0, 0.5)
+    named = confusion("acc", [record for record in records if record.prediction is not None])
+    assert named is not None
+    assert (named.columns, named.counts[0]) == (tuple(LABELS), (1, 0, 0))
+
+
 def test_the_metric_says_which_choice_counts() -> None:
     records = [replace(_labelled(item, 0, 1), prediction_norm=2) for item in range(3)]
     normed = confusion("acc_norm", records)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from carrara.evaluate.scores import Record
-from carrara.verdict.measures import measures_of
+from carrara.verdict.measures import measures_of, value_of
 
 from .invented import answers, texts
 
@@ -36,6 +36,21 @@ def test_likelihoods_of_the_right_choice_come_last() -> None:
 def test_a_measure_that_one_record_lacks_is_left_out() -> None:
     records = answers("arc_easy", [True, False], [True, True])
     assert _named("arc_easy", [records[0], replace(records[1], correct_norm=None)]) == ["acc"]
+
+
+def test_what_was_written_is_compared_by_what_was_measured_of_it() -> None:
+    (record,) = texts("ifeval", [1.0])
+    counts = {"followed_strict": 1.0, "followed_loose": 2.0, "instructions": 2.0}
+    checked = replace(record, measures={"prompt_strict": 0.0, "prompt_loose": 1.0, **counts})
+    assert _named("ifeval", [checked]) == ["prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose"]
+    pooled = measures_of("ifeval", [checked])[1]
+    assert (value_of(checked, pooled.field), value_of(checked, pooled.weight)) == (1, 2)
+    panel = replace(record, measures={"chrf": 0.5, "words": 9.0, "missing_end": 1.0, "recited": 0.1})
+    assert _named("heldout_answers", [panel]) == ["chrf", "missing_end", "recited"]
+    assert [each.higher_is_better for each in measures_of("own", [panel])] == [True, False, False]
+    assert _named("own", [panel, replace(record, measures={"chrf": 0.5})]) == ["chrf"]
+    label = replace(record, correct=True, prediction_norm=None, correct_norm=None)
+    assert _named("mood", [label]) == ["acc"]
 
 
 def test_other_kinds() -> None:

@@ -14,13 +14,14 @@ from carrara.data.checks.contamination import near_copies
 from carrara.data.dataset import Dataset
 from carrara.errors import Refusal
 from carrara.evaluate.blocks import cut_into_blocks
+from carrara.evaluate.judges import signatures
 from carrara.evaluate.own_pairs import is_of_pairs, read_own_pairs
-from carrara.evaluate.own_task import is_own, read_own_task
+from carrara.evaluate.own_task import read_own_task
 from carrara.evaluate.protocol import Asked, Protocol, asked_in_order, build_context, shot_rule, shots_for
 from carrara.models import Model
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
-from carrara.tasks import BENCHMARKS
+from carrara.tasks import BENCHMARKS, is_own
 from carrara.tasks.questions import Question, bare_questions
 from carrara.tasks.sources import BenchmarkFile, find_benchmark, find_notes, read_items, read_task
 from carrara.tasks.task import Item, Task
@@ -117,8 +118,18 @@ def ask(
         "of": len(items),
         "items_sha256": hashlib.sha256(json.dumps(kept).encode()).hexdigest(),
         "near_copies_skipped": skipped,
+        **(_rules_of_writing(task) if task.kind == "text" else {}),
     }
     return Questions(task, items, pool, order, wanted, receipt)
+
+
+def _rules_of_writing(task: Task) -> dict[str, Any]:
+    return {
+        "chat_template": task.is_chat,
+        "max_tokens": task.max_tokens,
+        "stops": list(task.stops),
+        "signatures": signatures(task.judge),
+    }
 
 
 def _benchmark(workspace: Workspace, recipe: EvaluateRecipe, progress: Progress, name: str) -> BenchmarkFile:

@@ -6,12 +6,26 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from carrara.models.load import Loaded
 from carrara.workspace.files import alone
 
-Found = Sequence[tuple[Sequence[float], float]]  # for each row the log-likelihoods of its answers, and its seconds
+# For each row the log-likelihoods of its answers or the tokens that were written, and its seconds.
+Found = Sequence[tuple[Sequence[Any], float]]
+
+
+def identity_of(loaded: Loaded) -> dict[str, Any]:
+    """What the numbers of a pass follow from, beside the tokens that it reads; a part of its name."""
+    return {
+        **loaded.model.identity(),
+        "dtype": str(loaded.dtype),
+        "device": loaded.device.type,
+        **{name: version(name) for name in ("torch", "transformers")},
+    }
 
 
 class Known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -12,16 +12,53 @@ from carrara.evaluate import classification
 from carrara.evaluate.classification import shares_of
 from carrara.evaluate.protocol import Protocol
 from carrara.evaluate.scores import Record
+from carrara.evaluate.text.diversity import compression, distinct, self_bleu
+from carrara.evaluate.text.overlap import corpus_bleu, corpus_chrf
 from carrara.tasks.task import Item, Task
 
-_OF_ALL = MappingProxyType(  # metrics that are no mean over items
+# Of texts that are compared with references: means over items, and then what only all texts together have.
+LIKENESS = (
+    "chrf",
+    "bleu",
+    "rouge_l",
+    "repeated",
+    "loops",
+    "missing_end",
+    "words",
+    "corpus_chrf",
+    "corpus_bleu",
+    "distinct_1",
+    "distinct_2",
+    "distinct_3",
+    "self_bleu",
+    "compression",
+)
+
+
+def _texts(records: Sequence[Record]) -> list[str]:
+    return [record.written for record in records]
+
+
+def _references(records: Sequence[Record]) -> list[list[str]]:
+    return [record.choices for record in records]
+
+
+_OF_ALL: MappingProxyType[str, Callable[[Sequence[Record]], float]] = MappingProxyType(  # no mean over items
     {
         "macro_f1": classification.macro_f1,
         "balanced_accuracy": classification.balanced_accuracy,
         "brier": classification.brier,
         "ece": classification.calibration_error,
+        "corpus_chrf": lambda records: corpus_chrf(_texts(records), _references(records)),
+        "corpus_bleu": lambda records: corpus_bleu(_texts(records), _references(records)),
+        "distinct_1": lambda records: distinct(_texts(records), 1),
+        "distinct_2": lambda records: distinct(_texts(records), 2),
+        "distinct_3": lambda records: distinct(_texts(records), 3),
+        "self_bleu": lambda records: self_bleu(_texts(records)),
+        "compression": lambda records: compression(_texts(records)),
     }
 )
+_OF_INSTRUCTIONS = MappingProxyType({"instruction_strict": "followed_strict", "instruction_loose": "followed_loose"})
 
 
 @dataclass(frozen=True)
@@ -93,24 +130,34 @@ def truth_mass(loglikelihoods: Sequence[float], labels: Sequence[int], protocol:
 
 
 def figures(records: Sequence[Record], protocol: Protocol, task: Task | None = None) -> list[Figure]:
-    """The figures of a task's records, at least one, of texts where there is no task.
+    """The figures of a task's records, at least one; without a task they are of a dataset's own rows.
 
-    Beside a task's own metrics stand the bits per byte of the right answer and its probability among the choices,
-    which see small changes sooner than which answer is likeliest (arXiv 2508.13144).
+    Beside the metrics of a task with choices stand the bits per byte of the right answer and its probability among the
+    choices, which see small changes sooner than which answer is likeliest (arXiv 2508.13144).
     """
     name, seconds, n = records[0].task, sum(record.seconds for record in records), len(records)
-    if task is None:
+    if task is None and not records[0].measures:
         return _text_figures(records, name, seconds)
+    metrics = (*LIKENESS, "recited") if task is None else task.metrics
+    if task is not None and task.kind != "text":
+        metrics = (*metrics, "gold_bits_per_byte", "gold_probability")
+    by_category = task is not None and task.has_category_mean and protocol.category_mean
     found = []
-    for metric in (*task.metrics, "gold_bits_per_byte", "gold_probability"):
-        if metric in _OF_ALL:
-            found.append(Figure(name, metric, _OF_ALL[metric](records), None, n, seconds))
-            continue
-        values = [_value(record, metric) for record in records]
-        by_category = task.has_category_mean and protocol.category_mean
-        mean, error = _mean_of_categories(records, values) if by_category else (_mean(values), _stderr(values))
-        found.append(Figure(name, metric, mean, error, n, seconds))
+    for metric in metrics:
+        value, error = _figure(records, metric, by_category)
+        found.append(Figure(name, metric, value, error, n, seconds))
     return found
+
+
+def _figure(records: Sequence[Record], metric: str, by_category: bool) -> tuple[float, float | None]:
+    """A metric over records, and its standard error if it has one. Each instruction counts alike, not each item."""
+    if metric in _OF_ALL:
+        return _OF_ALL[metric](records), None
+    if metric in _OF_INSTRUCTIONS:
+        followed = [record.measures[_OF_INSTRUCTIONS[metric]] for record in records]
+        return _ratio(followed, [record.measures["instructions"] for record in records])
+    values = [_value(record, metric) for record in records]
+    return _mean_of_categories(records, values) if by_category else (_mean(values), _stderr(values))
 
 
 def guessing(records: Sequence[Record]) -> tuple[float, float]:
@@ -120,17 +167,24 @@ def guessing(records: Sequence[Record]) -> tuple[float, float]:
 
 
 def below_guessing(records: Sequence[Record], found: Sequence[Figure]) -> list[str]:
-    """A sentence for each accuracy that is more than 2 standard errors below guessing."""
+    """A sentence for each accuracy among choices that is more than 2 standard errors below guessing."""
+    accuracies = [figure for figure in found if figure.metric in ("acc", "acc_norm")]
+    if not accuracies:
+        return []
     chance, error = guessing(records)
     return [
         f"{figure.task} {figure.metric}: {100 * figure.value:.1f} % is more than 2 standard errors below guessing "
         f"({100 * chance:.1f} %); the labels may be shifted, the prompt in another form, or the model damaged."
-        for figure in found
-        if figure.metric in ("acc", "acc_norm") and figure.value < chance - 2 * error
+        for figure in accuracies
+        if figure.value < chance - 2 * error
     ]
 
 
 def _value(record: Record, metric: str) -> float:
+    if metric in record.measures:
+        return record.measures[metric]
+    if metric == "none":
+        return float(record.prediction is None)
     if metric == "acc":
         return float(bool(record.correct))
     if metric == "acc_norm":
@@ -176,7 +230,7 @@ def _stderr(values: Sequence[float]) -> float | None:
     return math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1) / n)
 
 
-def _ratio(tops: Sequence[float], bottoms: Sequence[int]) -> tuple[float, float | None]:
+def _ratio(tops: Sequence[float], bottoms: Sequence[float]) -> tuple[float, float | None]:
     """A ratio of sums, and its standard error by linearisation over the rows."""
     total = sum(bottoms)
     ratio = sum(tops) / total

@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from carrara.data.read.records import read_fields
 from carrara.errors import Refusal
+from carrara.evaluate.metrics import LIKENESS
 from carrara.evaluate.protocol import PROTOCOLS
-from carrara.recipe import Section, read_section
-from carrara.tasks import BENCHMARKS, FAMILIES, HELDOUT, LATENCY
+from carrara.recipe import Count, Section, read_section
+from carrara.tasks import BENCHMARKS, FAMILIES, WITHOUT_QUESTIONS
 from carrara.tasks.task import Item, Task
 
 _COLUMN = re.compile(r"\{(\w+)\}")
-_SUFFIXES = (".yaml", ".yml")
 
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -30,6 +30,10 @@ class TaskFile(Section):
     Without `choices` the task is a classification: the model chooses among `labels`, or all that the column `answer`
     holds. `choices` is a column with a list, or several columns; `answer` then holds the text, the number from 0 or the
     letter of the right one. `category` and `cluster` are columns, too.
+
+    With `answers: written` the model writes at most `max_tokens`: with `labels` the one counts that it names first,
+    without them the text is compared with the column `answer`. It is asked through its chat template, but with
+    `chat: false` the question is all that it reads.
     """
 
     name: TaskName
@@ -42,6 +46,14 @@ class TaskFile(Section):
     shots: Annotated[int, Field(ge=0)] = 0
     category: str | None = None
     cluster: str | None = None
+    answers: Literal["scored", "written"] = "scored"
+    max_tokens: Count = 64
+    chat: bool = True
+
+    @property
+    def is_free(self) -> bool:
+        """Whether an answer is any text."""
+        return self.answers == "written" and self.labels is None
 
 
 @dataclass(frozen=True)
@@ -64,14 +76,9 @@ class _Place:
         return str(value).strip()
 
 
-def is_own(name: str) -> bool:
-    """Whether the name of a task is the path of a task file."""
-    return name.endswith(_SUFFIXES)
-
-
 def require_new_name(path: Path, name: str) -> None:
     """Refuse the name that a task file gives its task if another task has it."""
-    if name in (*BENCHMARKS, *FAMILIES, HELDOUT, LATENCY):
+    if name in (*BENCHMARKS, *FAMILIES, *WITHOUT_QUESTIONS):
         raise Refusal(f"{path}, key 'name': '{name}' is a task that exists; choose another name.")
 
 
@@ -81,22 +88,35 @@ def read_own_task(path: Path) -> Task:
     require_new_name(path, own.name)
     if own.shots and own.examples is None:
         raise Refusal(f"{path}, key 'shots': there are no examples to draw from; name a file with the key examples.")
+    if own.choices and own.answers == "written":
+        raise Refusal(f"{path}, key 'choices': a written answer is no choice; give labels, or leave choices away.")
     read = partial(_read, own, _labels(own, path.parent))
     return Task(
         name=own.name,
-        kind="choice",
+        kind="text" if own.answers == "written" else "choice",
         file=str(path.parent / own.data),
         read=read,
         shots=dict.fromkeys(PROTOCOLS, own.shots),
-        metrics=("acc", "acc_norm") if own.choices else ("acc", "macro_f1", "balanced_accuracy", "brier", "ece"),
+        metrics=_metrics(own),
         train_file=str(path.parent / own.examples) if own.examples else None,
         read_train=read if own.examples else None,
+        judge="likeness" if own.is_free else "label",
+        max_tokens=own.max_tokens,
+        is_chat=own.chat,
     )
 
 
-def _labels(own: TaskFile, folder: Path) -> tuple[str, ...]:
-    """The labels of a classification, in their order or else sorted; empty where rows have choices of their own."""
+def _metrics(own: TaskFile) -> tuple[str, ...]:
     if own.choices:
+        return "acc", "acc_norm"
+    if own.is_free:
+        return LIKENESS
+    return "acc", "macro_f1", "balanced_accuracy", *(("none",) if own.answers == "written" else ("brier", "ece"))
+
+
+def _labels(own: TaskFile, folder: Path) -> tuple[str, ...]:
+    """The labels of a classification, in their order or else sorted; empty for any other task."""
+    if own.choices or own.is_free:
         return ()
     if own.labels:
         return own.labels
@@ -118,6 +138,7 @@ def _read(own: TaskFile, labels: Sequence[str], path: Path) -> list[Item]:
                 context=place.filled(own.question, fields),
                 choices=choices,
                 gold=gold,
+                labels=(1,) if own.is_free else (),
                 category=place.text(fields, own.category) if own.category else "",
                 cluster=place.text(fields, own.cluster) if own.cluster else "",
             )
@@ -138,6 +159,10 @@ def _label(
     own: TaskFile, labels: Sequence[str], place: _Place, fields: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], int]:
     answer = place.text(fields, own.answer)
+    if own.is_free:
+        if not answer:
+            raise place.refuse(own.answer, "is blank; give the text that is expected.")
+        return (answer,), 0
     if answer not in labels:
         raise place.refuse(own.answer, f"'{answer}' is none of the labels {', '.join(labels)}.")
     return tuple(labels), labels.index(answer)

@@ -22,6 +22,7 @@ from carrara.evaluate.scores import Record, Scores, read_scores, write_scores
 from carrara.evaluate.sheet import Sheet, choice_sheet, heldout_sheet
 from carrara.evaluate.similarity import intervals_in_words, similarity_figures, similarity_records
 from carrara.evaluate.wanted import FORMAT, Wanted, gather, leave_out, wanted_of
+from carrara.evaluate.written import writing_of, writing_of_heldout, written_records
 from carrara.models import Model
 from carrara.models.adapters import by_network, load_together, switched_on
 from carrara.models.forward import check_head
@@ -29,7 +30,7 @@ from carrara.models.load import Loaded
 from carrara.models.machine import prepare_for_heavy_work
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
-from carrara.tasks import HELDOUT, LATENCY
+from carrara.tasks import HELDOUT, HELDOUT_ANSWERS, LATENCY
 from carrara.tasks.task import Task
 from carrara.workspace import Artefact, Draft, Workspace
 
@@ -231,8 +232,14 @@ def _score(
     tasks, tokenizer = wanted.tasks, loaded.tokenizer
     if name == LATENCY:
         return latency_records(loaded, wanted.progress)
-    if name in tasks.ready and tasks.ready[name].task.kind == "pairs":
+    kind = tasks.ready[name].task.kind if name in tasks.ready else None
+    if kind == "pairs":
         return similarity_records(loaded, tasks.ready[name], wanted.progress)
+    if kind == "text":
+        return written_records(loaded, known, writing_of(loaded, tasks.ready[name], tasks.protocol), wanted.progress)
+    if name == HELDOUT_ANSWERS:
+        writing = writing_of_heldout(loaded, require_heldout(tasks.heldout), tasks.answers, wanted.progress)
+        return written_records(loaded, known, writing, wanted.progress)
     if tokenizer not in sheets:
         sheets[tokenizer] = (
             heldout_sheet(loaded, require_heldout(tasks.heldout), wanted.progress)

@@ -12,11 +12,10 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from carrara.evaluate.known import Known
+from carrara.evaluate.known import Known, identity_of
 from carrara.evaluate.rows import Row, common_opening
 from carrara.models.forward import LOGITS_AT_ONCE, hidden_states, opening, project, read_on
 from carrara.models.load import Loaded
@@ -53,10 +52,7 @@ class Scorer:
         self._opened: tuple[tuple[int, ...], Any] | None = None
         self._identity = {
             "format": FORMAT,
-            **loaded.model.identity(),
-            "dtype": str(loaded.dtype),
-            "device": loaded.device.type,
-            **{name: version(name) for name in ("torch", "transformers")},
+            **identity_of(loaded),
         }
 
     def score(self, rows: Sequence[Row], wanted: Sequence[bool] | None = None) -> list[Scored | None]:

@@ -13,14 +13,14 @@ from carrara.errors import Refusal
 from carrara.evaluate.ask import Questions, ask, require_able
 from carrara.evaluate.heldout import require_heldout, require_unlearned
 from carrara.evaluate.latency import this_machine
-from carrara.evaluate.own_task import is_own
 from carrara.evaluate.protocol import Protocol, find_protocol
+from carrara.evaluate.written import rules_of_heldout
 from carrara.models import Model
 from carrara.models.load import load_tokenizer
 from carrara.models.machine import choose_device, choose_dtype
 from carrara.progress import Advance, Progress
 from carrara.recipe import EvaluateRecipe
-from carrara.tasks import HELDOUT, LATENCY, task_names
+from carrara.tasks import HELDOUT_ANSWERS, LATENCY, OF_DATASET, WITHOUT_QUESTIONS, is_own, task_names
 from carrara.workspace import Workspace, artefact_id
 
 FORMAT = 9  # raised when the same inputs would give other scores
@@ -30,7 +30,8 @@ FORMAT = 9  # raised when the same inputs would give other scores
 class Tasks:
     """What models are asked: `order` names the tasks, of which `ready` holds those that have questions.
 
-    `missing` tells, per task that cannot be had, how to provide it.
+    `missing` tells, per task that cannot be had, how to provide it. `answers` is how many held-out prompts are to be
+    answered, None for all.
     """
 
     protocol: Protocol
@@ -39,6 +40,7 @@ class Tasks:
     missing: Mapping[str, str]
     heldout: Dataset | None
     not_near: Dataset | None
+    answers: int | None
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,15 @@ class Wanted:
 
     @property
     def heldout(self) -> Dataset | None:
-        """The dataset of the task heldout, if that is asked."""
-        return self.tasks.heldout if HELDOUT in self.asked else None
+        """The dataset, if a task is about it."""
+        return self.tasks.heldout if set(OF_DATASET) & set(self.asked) else None
 
     def receipt(self) -> dict[str, Any]:
         """Every field that moves the numbers."""
         tasks, held = self.tasks, self.heldout
+        rules = {name: tasks.ready[name].receipt for name in self.asked if name in tasks.ready}
+        if HELDOUT_ANSWERS in self.asked:
+            rules[HELDOUT_ANSWERS] = rules_of_heldout(tasks.answers)
         return {
             "format": FORMAT,
             **self.model.identity(),
@@ -75,7 +80,7 @@ class Wanted:
             "dtype": self.dtype,
             "device": choose_device().type,
             "versions": {name: version(name) for name in ("torch", "transformers")},
-            "tasks": {name: tasks.ready[name].receipt for name in self.asked if name in tasks.ready},
+            "tasks": rules,
             "heldout": {"dataset": held.artefact.digest, "render": held.render} if held else None,
             "skipped_near_copies_of": tasks.not_near.artefact.digest if tasks.not_near else None,
             **({"machine": this_machine()} if LATENCY in self.asked else {}),
@@ -118,9 +123,9 @@ def gather(
     missing: dict[str, str] = {}
     for name in _names(recipe.tasks):
         try:
-            if name in (HELDOUT, LATENCY):
-                if name == HELDOUT:
-                    require_heldout(heldout)
+            if name in OF_DATASET:
+                require_heldout(heldout)
+            if name in WITHOUT_QUESTIONS:
                 order.append(name)
                 continue
             asked = ask(workspace, name, protocol, recipe, not_near, progress)
@@ -130,7 +135,8 @@ def gather(
             order.append(asked.task.name)
         except Refusal as refusal:
             leave_out(missing, name, refusal, progress)
-    return Tasks(protocol, tuple(order), ready, missing, heldout, not_near)
+    answers = recipe.limits.get(HELDOUT_ANSWERS, recipe.limit)
+    return Tasks(protocol, tuple(order), ready, missing, heldout, not_near, answers)
 
 
 def leave_out(missing: dict[str, str], task: str, refusal: Refusal, progress: Progress) -> None:
@@ -154,7 +160,7 @@ def wanted_of(
         for name in tasks.order:
             try:
                 require_able(model, tasks.ready[name].task if name in tasks.ready else None)
-                require_unlearned(workspace, model, tasks.heldout if name == HELDOUT else None)
+                require_unlearned(workspace, model, tasks.heldout if name in OF_DATASET else None)
             except Refusal as refusal:
                 leave_out(missing, name, refusal, own)
         adds_special_tokens = bool(load_tokenizer(model)("")["input_ids"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-from carrara.data.example import Example, Message
-from carrara.data.render.example import render_example, render_prompt
+from carrara.data.example import Message
+from carrara.data.render.ends import end_tokens
+from carrara.data.render.example import render_prompt
 from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.models.adapters import Adapted, load_together, switched_on
@@ -78,18 +77,4 @@ def _voice(name: str, adapted: Adapted) -> Voice:
         render_prompt(adapted.loaded.tokenizer, (Message("user", "Hello"),))
     except Refusal as error:
         raise Refusal(f"{name} cannot chat: {error}") from error
-    return Voice(adapted, _ends(adapted.loaded))
-
-
-def _ends(loaded: Loaded) -> frozenset[int]:
-    """The tokens that end an answer: the tokenizer's, the generation settings', and the chat template's own.
-
-    The template's is what a fine-tune teaches; a base model's settings often name another.
-    """
-    configured = loaded.network.generation_config.eos_token_id
-    ends: list[Any] = [loaded.tokenizer.eos_token_id]
-    ends += configured if isinstance(configured, list) else [configured]
-    example = Example((Message("user", "Hello"), Message("assistant", "Hello")), (1,), 0)
-    with suppress(Refusal):  # a template without an end of turn: what is configured must do
-        ends.append(render_example(loaded.tokenizer, example, "chat", loaded.context).ids[-1])
-    return frozenset(end for end in ends if isinstance(end, int))
+    return Voice(adapted, end_tokens(adapted.loaded))

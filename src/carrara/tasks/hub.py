@@ -12,10 +12,10 @@ from typing import Any
 from carrara.errors import Refusal
 from carrara.models.fetch import hub_errors
 from carrara.progress import Progress
-from carrara.tasks.rows import Row, write_rows
+from carrara.tasks.rows import Row, read_rows, write_rows
 from carrara.workspace import Artefact, Draft, Workspace
 
-FORMAT = 1  # raised when the same dataset would give other rows
+FORMAT = 2  # raised when the same dataset would give other rows
 
 Convert = Callable[[Row], Mapping[str, Any]]
 
@@ -60,8 +60,15 @@ def _targets(part: Row) -> dict[str, int]:
     return dict(zip(choices, labels, strict=True))
 
 
-def _truthfulqa_notes(row: Row) -> Mapping[str, Any]:
-    return {"Category": row.text("category"), "Question": row.text("question"), "Source": row.text("source")}
+def _truthfulqa_table(row: Row) -> Mapping[str, Any]:
+    """The columns of the authors' table, where semicolons part the answers."""
+    return {
+        "Category": row.text("category"),
+        "Question": row.text("question"),
+        "Correct Answers": "; ".join(row.texts("correct_answers")),
+        "Incorrect Answers": "; ".join(row.texts("incorrect_answers")),
+        "Source": row.text("source"),
+    }
 
 
 def _stsb(row: Row) -> Mapping[str, Any]:
@@ -94,8 +101,9 @@ _HUB = {
         "truthfulqa/truthful_qa", "multiple_choice/validation-00000-of-00001.parquet", _truthfulqa
     ),
     "truthfulqa/TruthfulQA.csv": _Place(
-        "truthfulqa/truthful_qa", "generation/validation-00000-of-00001.parquet", _truthfulqa_notes
+        "truthfulqa/truthful_qa", "generation/validation-00000-of-00001.parquet", _truthfulqa_table
     ),
+    "ifeval/input_data.jsonl": _Place("google/IFEval", "ifeval_input_data.jsonl"),
 }
 
 
@@ -104,6 +112,8 @@ def _converted(place: _Place, fetched: Path) -> list[Mapping[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
+        if fetched.suffix == ".jsonl":
+            return [place.convert(row) for row in read_rows(fetched)]
         rows = pq.read_table(fetched).to_pylist()
         return [place.convert(Row(number, row)) for number, row in enumerate(rows, 1)]
     except (pa.ArrowException, ValueError) as error:

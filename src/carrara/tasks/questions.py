@@ -11,10 +11,11 @@ from carrara.progress import Progress
 from carrara.tasks import FAMILIES
 from carrara.tasks.arc import ARC_CHALLENGE, ARC_EASY
 from carrara.tasks.hellaswag import HELLASWAG
+from carrara.tasks.ifeval import IFEVAL
 from carrara.tasks.mmlu import MMLU
 from carrara.tasks.sources import BenchmarkFile, benchmark_at_hand, find_benchmark, read_items
 from carrara.tasks.task import Item
-from carrara.tasks.truthfulqa import TRUTHFULQA_MC1, TRUTHFULQA_MC2
+from carrara.tasks.truthfulqa import TRUTHFULQA_GEN, TRUTHFULQA_MC1, TRUTHFULQA_MC2
 from carrara.tasks.winogrande import WINOGRANDE
 from carrara.workspace import Workspace
 
@@ -68,6 +69,11 @@ def benchmark_names(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(member for name in names for member in _members(name)))
 
 
+def is_checkable(name: str) -> bool:
+    """Whether rows can be looked for the questions of the task, or family, of this name."""
+    return name in _CHECKABLE or name in _NAMES
+
+
 def bare_questions(task: str, items: Sequence[Item]) -> list[Question]:
     """The questions of a benchmark's items, for a task or a family of one member."""
     name = _members(task)[0]
@@ -75,7 +81,7 @@ def bare_questions(task: str, items: Sequence[Item]) -> list[Question]:
 
 
 def _members(name: str) -> tuple[str, ...]:
-    """The benchmarks that a name stands for; both ways of scoring TruthfulQA ask the same questions."""
+    """The benchmarks that a name stands for; all ways of scoring TruthfulQA ask the same questions."""
     members = (name,) if name in _CHECKABLE else _NAMES.get(name, ())
     if not members:
         raise Refusal(
@@ -99,9 +105,11 @@ _CHECKABLE = {
     "truthfulqa": TRUTHFULQA_MC2,
     WINOGRANDE.name: WINOGRANDE,
     MMLU.name: MMLU,
+    IFEVAL.name: IFEVAL,
 }
 _NAMES = {
     "arc": FAMILIES["arc"],
     TRUTHFULQA_MC1.name: ("truthfulqa",),
     TRUTHFULQA_MC2.name: ("truthfulqa",),
+    TRUTHFULQA_GEN.name: ("truthfulqa",),
 }

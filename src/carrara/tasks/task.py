@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["choice", "truth_mass", "text", "pairs"]
+JudgedBy = Literal["truth", "instructions", "likeness", "label"]
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """What an answer must follow and a program can check: its kind, such as `punctuation:no_comma`, and how."""
+
+    kind: str
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -16,8 +25,9 @@ class Item:
 
     What is scored is each of `choices`, behind `context`, its stem and a space. `stems` is empty where choices follow
     the context itself; in a task that fills a gap, a stem is what fills it and a choice the rest of the sentence.
-    In a task of pairs, `context` and the one choice are the two texts. Items of one `cluster` share a source, so that
-    what a model makes of them is not independent.
+    Of a task of the kind `pairs`, `context` and the one choice are the two texts; of the kind `text`, `context` is the
+    prompt and `choices` are what the answer is compared with. Items of one `cluster` share a source, so that what a
+    model makes of them is not independent.
     """
 
     position: int
@@ -32,6 +42,7 @@ class Item:
     question: str = ""  # without the words that ask it
     answers: tuple[str, ...] = ()  # what the choices stand for, where they are letters or the rest of a sentence
     score: float | None = None  # how alike people find context and choice, from 0 up; of pairs alone
+    instructions: tuple[Instruction, ...] = ()
 
     def stem(self, choice: int) -> str:
         """What stands between the context and the scored text of a choice."""
@@ -48,6 +59,9 @@ class Task:
 
     `choice` is judged by which choice is likeliest, `truth_mass` by the probability of the true choices, `text` by
     what the model writes, `pairs` by how alike it finds two texts.
+    What is written has at most `max_tokens` and ends before any of `stops`. `judge` says what it is judged by: whether
+    it is nearer to the `truth` than to what is false, the `instructions` that it follows, its `likeness` to references,
+    or the `label` that it names.
     The delimiters are what a harness puts behind an example and before an answer.
     """
 
@@ -68,3 +82,7 @@ class Task:
     has_category_mean: bool = False  # whether a protocol may have the mean of its categories' scores
     shot_delimiter: str = "\n\n"
     target_delimiter: str = " "
+    judge: JudgedBy = "likeness"
+    max_tokens: int = 256
+    stops: tuple[str, ...] = ()
+    is_chat: bool = False  # whether the prompt is a message that the model's chat template renders

@@ -1,4 +1,7 @@
-"""TruthfulQA, 817 questions that people answer wrongly (arXiv 2109.07958): mc1 picks, mc2 weighs the true answers."""
+"""TruthfulQA, 817 questions that people answer wrongly (arXiv 2109.07958).
+
+mc1 picks the true answer, mc2 weighs the true ones, and gen writes one, which is compared with true and false ones.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from carrara.tasks.rows import Row, read_row_list, read_table
 from carrara.tasks.task import Item, Kind, Task
 
 _ONE, _SEVERAL = "mc1_targets", "mc2_targets"
+_TABLE = "truthfulqa/TruthfulQA.csv"
+_NO_COMMENT = "I have no comment."  # the harness takes it for true everywhere
 
 # The six examples are part of the benchmark: every harness puts them before every question.
 PREAMBLE = "".join(
@@ -60,6 +65,41 @@ def read_mc2(path: Path) -> list[Item]:
     return _read(path, _SEVERAL)
 
 
+def read_gen(path: Path) -> list[Item]:
+    """The questions of the authors' table with their true and false answers, in its order.
+
+    Raises ValueError naming the row and the column that is missing or names no answer.
+    """
+    return [_asked(position, row) for position, row in enumerate(read_table(path))]
+
+
+def _asked(position: int, row: Row) -> Item:
+    question = row.filled("Question").strip()
+    true, false = _sentences(row, "Correct Answers"), _sentences(row, "Incorrect Answers")
+    if _NO_COMMENT not in true:
+        true.append(_NO_COMMENT)
+    return Item(
+        position=position,
+        id=str(position),
+        context=f"Q: {question}",  # without "A:", which the model has to write
+        choices=(*true, *false),
+        gold=0,
+        labels=(1,) * len(true) + (0,) * len(false),
+        category=row.text("Category").strip(),
+        cluster=row.text("Source").strip(),
+        question=question,
+    )
+
+
+def _sentences(row: Row, field: str) -> list[str]:
+    """The answers of a column, which semicolons part, each with a full stop at its end."""
+    answers = [answer.strip() for answer in row.filled(field).split(";")]
+    found = [answer if answer.endswith(".") else f"{answer}." for answer in answers if answer]
+    if not found:
+        raise row.wrong(field, "it names no answer")
+    return found
+
+
 def annotate(items: list[Item], path: Path) -> list[Item]:
     """The items with what the authors' table says of their questions: the category, and the source as cluster.
 
@@ -84,7 +124,7 @@ def _task(name: str, kind: Kind, read: Callable[[Path], list[Item]], metric: str
         read=read,
         shots={},
         metrics=(metric,),
-        notes_file="truthfulqa/TruthfulQA.csv",
+        notes_file=_TABLE,
         annotate=annotate,
         preamble=PREAMBLE,
         shots_fixed=True,
@@ -93,3 +133,16 @@ def _task(name: str, kind: Kind, read: Callable[[Path], list[Item]], metric: str
 
 TRUTHFULQA_MC1 = _task("truthfulqa_mc1", "choice", read_mc1, "acc")
 TRUTHFULQA_MC2 = _task("truthfulqa_mc2", "truth_mass", read_mc2, "mc2")
+TRUTHFULQA_GEN = Task(
+    name="truthfulqa_gen",
+    kind="text",
+    file=_TABLE,
+    read=read_gen,
+    shots={},
+    metrics=("bleu_acc", "chrf_acc", "rougeL_acc", "bleu_diff", "chrf_diff", "rougeL_diff"),
+    preamble=PREAMBLE,
+    shots_fixed=True,
+    judge="truth",
+    max_tokens=256,
+    stops=("\n\n",),
+)

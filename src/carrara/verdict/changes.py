@@ -39,10 +39,13 @@ class Change:
     before: float
     after: float
     gain: float
+    written: tuple[str, str] | None = None
 
     @property
     def answered(self) -> tuple[str, str] | None:
-        """The answers that the models took, before and after; None where the metric lets them take none."""
+        """The answers that the models wrote or took, before and after; None where the metric lets them take none."""
+        if self.written is not None:
+            return self.written
         given = [[answer.text for answer in self.answers if answer.taken[side]] for side in (0, 1)]
         return (given[0][0], given[1][0]) if all(given) else None
 
@@ -91,7 +94,9 @@ def _sign(row: TaskVerdict) -> int:
 def _change(row: TaskVerdict, before: Record, after: Record) -> Change:
     by_probability, was, then = _measured(row, before, after)
     gain = (then - was) * (1 if by_probability else _sign(row))
-    return Change(row, before.item + 1, before.question, _answers(row, before, after), by_probability, was, then, gain)
+    answers = _answers(row, before, after)
+    written = (before.written, after.written) if before.written or after.written else None
+    return Change(row, before.item + 1, before.question, answers, by_probability, was, then, gain, written)
 
 
 def _measured(row: TaskVerdict, before: Record, after: Record) -> tuple[bool, float, float]:
@@ -112,7 +117,7 @@ def _answers(row: TaskVerdict, before: Record, after: Record) -> list[Answer]:
             text=text,
             right=bool(right[index]),
             taken=(index == chosen[0], index == chosen[1]),
-            shares=shares[index] if len(before.choices) > 1 else None,
+            shares=shares[index] if len(shares) > 1 else None,
         )
         for index, text in enumerate(before.choices)
     ]

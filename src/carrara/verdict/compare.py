@@ -12,8 +12,9 @@ import numpy as np
 
 from carrara.errors import Refusal
 from carrara.evaluate.scores import Scores
+from carrara.tasks import LATENCY
 from carrara.verdict import clusters, notes, power, sequential, statistics
-from carrara.verdict.measures import POINTS, Measure, measures_of
+from carrara.verdict.measures import POINTS, Measure, measures_of, value_of
 from carrara.verdict.outlook import outlooks
 from carrara.verdict.pairing import Pairs, pair, require_same_rules
 
@@ -155,14 +156,14 @@ def _naming(tuned: Scores, alone: bool) -> Iterator[None]:
 
 def _side(base: Scores, tuned: Scores, looked: bool) -> _Side:
     require_same_rules(base.receipt, tuned.receipt)
-    shared = [task for task in base.tasks() if task in tuned.tasks()]
+    shared = [task for task in base.tasks() if task in tuned.tasks() and task != LATENCY]
     if not shared:
         raise Refusal(
             f"the two score files share no task ({_listed(base.tasks())} against {_listed(tuned.tasks())}); "
             "evaluate both models on the same tasks."
         )
     found = [_question(task, pair(task, base.of(task), tuned.of(task)), looked) for task in shared]
-    told = notes.left_out(base, tuned) + notes.devices_differ(base.receipt, tuned.receipt)
+    told = notes.left_out(base, tuned) + notes.unjudged(base, tuned) + notes.devices_differ(base.receipt, tuned.receipt)
     told += [each for each in found if isinstance(each, str)]
     return _Side(tuned, [each for each in found if isinstance(each, _Question)], told)
 
@@ -345,7 +346,7 @@ def _columns(question: _Question, measure: Measure) -> tuple[statistics.Array, s
 
 
 def _table(pairs: Pairs, field: str) -> statistics.Array:
-    return np.array([(getattr(base, field), getattr(tuned, field)) for base, tuned in pairs], dtype=float)
+    return np.array([(value_of(base, field), value_of(tuned, field)) for base, tuned in pairs], dtype=float)
 
 
 def _listed(names: Sequence[str]) -> str:

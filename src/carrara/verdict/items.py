@@ -8,7 +8,7 @@ import numpy as np
 
 from carrara.evaluate.classification import shares_of
 from carrara.evaluate.scores import Record
-from carrara.verdict.measures import BY_METRIC
+from carrara.verdict.measures import BY_METRIC, value_of
 
 Pair = tuple[Record, Record]  # the same item, before and after
 
@@ -21,13 +21,13 @@ def taken(metric: str, record: Record) -> int | None:
 def score(metric: str, record: Record) -> float:
     """An item's own score in the metric's unit: 1 or 0 for right or wrong, nats per token for a loss."""
     measure = BY_METRIC[metric]
-    return float(getattr(record, measure.field)) * measure.scale / weight(metric, record)
+    return float(value_of(record, measure.field) or 0) * measure.scale / weight(metric, record)
 
 
 def weight(metric: str, record: Record) -> float:
     """How much an item counts in the mean of its task."""
     weight = BY_METRIC[metric].weight
-    return max(getattr(record, weight), 1) if weight else 1
+    return max(value_of(record, weight) or 0, 1) if weight else 1
 
 
 def mean_score(metric: str, records: Sequence[Record]) -> float:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from carrara.evaluate.metrics import guessing
 from carrara.evaluate.scores import Scores
-from carrara.tasks import BENCHMARKS
-from carrara.verdict.measures import Measure
+from carrara.tasks import BENCHMARKS, LATENCY
+from carrara.verdict.measures import ACC, ACC_NORM, Measure
 from carrara.verdict.pairing import Pairs
 
 if TYPE_CHECKING:
@@ -39,6 +39,15 @@ def left_out(base: Scores, tuned: Scores) -> list[str]:
     ]
 
 
+def unjudged(base: Scores, tuned: Scores) -> list[str]:
+    """A note where both sides have a task that tells of the machine as much as of the model."""
+    if LATENCY not in base.tasks() or LATENCY not in tuned.tasks():
+        return []
+    return [
+        "latency depends on the machine and what else it does, so it is shown with each model's scores, not judged."
+    ]
+
+
 def devices_differ(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[str]:
     """A note where two receipts name unlike devices, which round differently."""
     before, after = base.get("device"), tuned.get("device")
@@ -51,7 +60,7 @@ def devices_differ(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> list[st
 
 def below_guessing(pairs: Pairs, measures: Sequence[Measure], rows: Sequence[TaskVerdict]) -> list[str]:
     """A note for each accuracy of a task that is more than 2 standard errors below guessing among the choices."""
-    binary = {measure.metric for measure in measures if measure.kind == "binary"}
+    binary = {measure.metric for measure in measures if measure in (ACC, ACC_NORM)}
     if not binary or not all(base.choices for base, _ in pairs):
         return []
     chance, error = guessing([base for base, _ in pairs])

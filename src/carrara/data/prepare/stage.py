@@ -28,7 +28,8 @@ from carrara.data.read import Source, open_source
 from carrara.errors import Refusal
 from carrara.progress import Masked, Progress
 from carrara.recipe import PrepareRecipe, Recipe
-from carrara.tasks.questions import Against, benchmark_names, questions_of
+from carrara.tasks import BENCHMARKS, WITHOUT_QUESTIONS, is_own
+from carrara.tasks.questions import Against, benchmark_names, is_checkable, questions_of
 from carrara.workspace import Draft, Workspace, write_atomically
 
 FORMAT = 2  # raised when the same rows would give another dataset
@@ -79,7 +80,8 @@ def named_benchmarks(recipe: Recipe) -> tuple[str, ...]:
     if recipe.prepare.against is not None:
         return recipe.prepare.against
     judges = recipe.evaluate.tasks if "tasks" in recipe.evaluate.model_fields_set else ()
-    return tuple(name for name in judges if name != "heldout")
+    others = (*BENCHMARKS, *WITHOUT_QUESTIONS)  # whose questions rows cannot be looked for; a name unknown is refused
+    return tuple(name for name in judges if is_checkable(name) or not (is_own(name) or name in others))
 
 
 def _require_same_options(dataset: Dataset, recipe: Recipe, progress: Progress) -> None:
