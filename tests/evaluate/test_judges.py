@@ -41,6 +41,12 @@ def test_the_label_that_is_named_first_counts(text: str, prediction: int | None)
     assert found["value"] == float(prediction == 0)
 
 
+def test_a_label_of_one_letter_is_no_article() -> None:
+    labels = _labels("A", "B", gold=1)
+    assert by_label(labels, _written("It is a clear case of B."))["prediction"] == 1
+    assert by_label(labels, _written("a"))["prediction"] is None
+
+
 def test_labels_of_marks_are_found_too() -> None:
     assert by_label(_labels("C", "C++"), _written("C++ of course"))["prediction"] == 1
     assert by_label(_labels("1", "-1"), _written("-1"))["prediction"] == 1
@@ -106,7 +112,8 @@ def test_an_answer_like_its_reference_has_all_and_one_astray_is_seen() -> None:
 def test_what_moves_the_figures_is_told() -> None:
     assert signatures("truth")["bleu"].startswith("nrefs:1|case:mixed|eff:no|tok:intl|smooth:exp")
     assert set(signatures("likeness")) == {"chrf", "bleu", "corpus_chrf", "corpus_bleu"}
-    assert signatures("label") == signatures("instructions") == {}
+    assert signatures("label") == {}
+    assert set(signatures("instructions")) == {"py3langid"}
 
 
 def test_every_real_instruction_can_be_checked(benchmark_folder: Path) -> None:

@@ -79,6 +79,8 @@ def test_the_receipt_names_the_machine_and_only_for_latency(workspace: Workspace
     assert metrics[:4] == ["ttft_p50", "ttft_p95", "tokens_per_second_p50", "tokens_per_second_p95"]
     assert metrics[4:] == [f"{metric}_at_32" for metric in metrics[:4]]
     assert [record.measures for record in evaluation.scores.records]  # they come back from the table
+    again = evaluate_model(workspace, tiny_model, EvaluateRecipe(tasks=("latency",)), Silent())
+    assert again.artefact.reference != evaluation.artefact.reference  # what it was before is not what it is now
 
 
 def _record(length: int, first: float, rate: float) -> Record:

@@ -205,3 +205,14 @@ def test_the_model_of_a_workspace_holds_no_code(workspace: Workspace, folder: Pa
     (folder / "modeling_canary.py").write_text("raise SystemExit", encoding="utf-8")
     model: Model = resolve_model(workspace, str(folder), Silent())
     assert not [path for path in model.path.rglob("*") if path.suffix in (".py", ".pyc", ".bin", ".pkl")]
+
+
+def test_weights_are_read_as_stored_whatever_the_configuration_says(workspace: Workspace, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16", "torch_dtype": "bfloat16"}))
+    stored = load_file(folder / "model.safetensors")
+    loaded = load_model(resolve_model(workspace, str(folder), Silent()), "float32")
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert stored[name].dtype == torch.float32
+    assert not torch.equal(stored[name], stored[name].bfloat16().float())
+    assert torch.equal(loaded.network.get_parameter(name), stored[name])

@@ -335,4 +335,12 @@ def test_what_was_written_is_compared_by_its_measures() -> None:
     assert (chrf.metric, chrf.verdict, chrf.primary) == ("chrf", "better", True)
     assert chrf.delta == pytest.approx(0.3 - 0.002 * 29.5)
     assert (missing.metric, missing.won, missing.lost, missing.is_flips) == ("missing_end", 54, 0, True)
+    assert missing.delta == pytest.approx(-0.9)
+    assert missing.ci[0] < missing.delta < missing.ci[1] < 0
+    back = compare(tuned, base).verdicts[1]
+    assert (back.delta, back.ci) == (pytest.approx(0.9), pytest.approx((-missing.ci[1], -missing.ci[0])))
+    assert (missing.verdict, back.verdict) == ("better", "worse")
+    looked = compare(base, tuned, looked=True)
+    assert (looked.verdicts, looked.verdict) == ([], "can't tell")
+    assert any("heldout_answers has no test that stays valid" in note for note in looked.notes)
     assert not any("guessing" in note for note in verdict.notes)

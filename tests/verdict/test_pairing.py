@@ -93,3 +93,18 @@ def test_equal_prompts_with_other_answers_are_refused(change: dict[str, Any], na
     expected = rf"task arc_easy: 3 of 30 items do not have the same {named} in both files; evaluate both models again"
     with pytest.raises(Refusal, match=expected):
         pair("arc_easy", before, after)
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"), [("max_tokens", 256), ("stops", ["."]), ("signatures", {"bleu": "tok:intl"}), ("sha256", "b")]
+)
+def test_answers_that_were_written_under_other_rules_are_refused(rule: str, value: Any) -> None:
+    written = {"max_tokens": 64, "stops": [], "signatures": {}, "sha256": "a"}
+    before, after = ({**RULES, "tasks": {"support": own}} for own in (written, {**written, rule: value}))
+    with pytest.raises(Refusal, match=rf"task support was answered under other rules .* \({rule}\); evaluate both"):
+        require_same_rules(before, after)
+    require_same_rules(before, before)
+    scored = {**RULES, "tasks": {"support": {"sha256": "a"}}}
+    with pytest.raises(Refusal, match="other rules"):
+        require_same_rules(scored, before)
+    require_same_rules(scored, {**RULES, "tasks": {"support": {"sha256": "b"}}})

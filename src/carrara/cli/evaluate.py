@@ -31,7 +31,7 @@ def evaluate_command(
     limit: Annotated[int | None, typer.Option(help="Only the first so many questions of each task.")] = None,
     dtype: Annotated[str | None, typer.Option(help="float32 (exact, default), bfloat16 (faster) or auto.")] = None,
     benchmarks: BenchmarksOption = None,
-    data: Annotated[str | None, typer.Option(help="Dataset whose test split is the task heldout.")] = None,
+    data: Annotated[str | None, typer.Option(help="Dataset whose test split heldout and heldout_answers ask.")] = None,
     skip_near_copies: Annotated[
         bool, typer.Option(help="Skip questions that nearly copy --data's training rows.")
     ] = False,
@@ -135,6 +135,7 @@ def _print(evaluation: Evaluation) -> None:
     ]
     print_table(["task", "metric", "value", "stderr", "n", "seconds"], rows)
     _print_labels(evaluation, "")
+    _print_intervals(evaluation, "")
     print_line(f"scores    {evaluation.path}")
 
 
@@ -147,6 +148,7 @@ def _print_together(evaluations: Sequence[Evaluation]) -> None:
     print_table(["task", "metric", "n", *(each.model for each in evaluations)], rows)
     for each in evaluations:
         _print_labels(each, f", {each.model}")
+        _print_intervals(each, f"{each.model}: ")
     for each in evaluations:
         print_line(f"scores    {each.model}: {each.path}")
 
@@ -155,6 +157,13 @@ def _value(figure: Figure | None) -> str:
     if figure is None:
         return "–"
     return f"{figure.value:.4f}" if figure.stderr is None else f"{figure.value:.4f} ± {figure.stderr:.4f}"
+
+
+def _print_intervals(evaluation: Evaluation, whose: str) -> None:
+    from carrara.evaluate.similarity import intervals_in_words
+
+    for sentence in intervals_in_words(evaluation.figures):
+        print_line(f"interval  {whose}{sentence}")
 
 
 def _print_labels(evaluation: Evaluation, whose: str) -> None:

@@ -74,8 +74,10 @@ def _differences(receipt: Mapping[str, Any], task: Task, protocol: Protocol) -> 
     order = _order(rules["seed"], rules["shuffled"]), _order(protocol.seed, protocol.shuffled)
     yield from difference("order of the questions", *order, _AGAIN if part else _NOTHING)
     yield from difference("questions asked", own["items"], own["of"], _AGAIN)
-    added = _AGAIN if receipt["adds_special_tokens"] and task.kind != "pairs" else _NOTHING
+    is_plain = task.kind != "pairs" and not task.is_chat
+    added = _AGAIN if receipt["adds_special_tokens"] and is_plain else _NOTHING
     yield from difference("special tokens", rules["special_tokens"], protocol.special_tokens, added)
+    yield from difference("asked through the chat template", task.is_chat, False, _AGAIN)
     if task.kind == "truth_mass":
         yield from difference("which answers are true", rules["truth_labels"], protocol.truth_labels, _HERE)
     if task.has_category_mean:

@@ -26,7 +26,7 @@ from carrara.workspace import Workspace
 def require_heldout(heldout: Dataset | None) -> Dataset:
     """The dataset, if it has a test split; raises Refusal."""
     if heldout is None:
-        raise Refusal("the task heldout needs a dataset; name one with --data, or evaluate a run.")
+        raise Refusal("heldout and heldout_answers need a dataset; name one with --data, or evaluate a run.")
     if not heldout.artefact.summary["splits"]["test"]:
         raise Refusal("the dataset's test split is empty; prepare it with a larger test share.")
     return heldout

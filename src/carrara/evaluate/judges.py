@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from types import MappingProxyType
 from typing import Any
 
@@ -68,18 +69,23 @@ def by_instructions(item: Item, written: Written) -> dict[str, Any]:
 
 
 def by_label(item: Item, written: Written) -> dict[str, Any]:
-    """The label that an answer names first, as a whole word in any case; of several that begin there the longest.
+    """The label that an answer names first, as a whole word; of several that begin there the longest.
 
-    An answer that names none is wrong.
+    Case does not matter but in a label of one letter, which is a word in some languages. An answer that names none is
+    wrong.
     """
     found = [
         (place.start(), -len(label), number)
         for number, label in enumerate(item.choices)
-        if (place := re.search(rf"(?<!\w){re.escape(label)}(?!\w)", written.text, re.IGNORECASE))
+        if (place := re.search(rf"(?<!\w){re.escape(label)}(?!\w)", written.text, _case(label)))
     ]
     prediction = min(found)[2] if found else None
     is_right = prediction == item.gold
     return {"prediction": prediction, "gold": item.gold, "correct": is_right, "value": float(is_right)}
+
+
+def _case(label: str) -> re.RegexFlag:
+    return re.NOFLAG if len(label) == 1 else re.IGNORECASE
 
 
 JUDGES: Mapping[JudgedBy, Judge] = MappingProxyType(
@@ -88,11 +94,13 @@ JUDGES: Mapping[JudgedBy, Judge] = MappingProxyType(
 
 
 def signatures(judge: JudgedBy) -> dict[str, str]:
-    """What moves the overlap with references, as sacrebleu writes it; belongs into the receipt of scores."""
+    """What moves a judge's measures beside the text: sacrebleu's own lines, versions; for the receipt of scores."""
     if judge == "truth":
         return {"bleu": str(_harness_metric().get_signature()), "chrf": signature("chrf", 1)}
     if judge == "likeness":
         return {name: signature(name, 1) for name in ("chrf", "bleu", "corpus_chrf", "corpus_bleu")}
+    if judge == "instructions":
+        return {"py3langid": version("py3langid")}
     return {}
 
 

@@ -89,7 +89,8 @@ def _processor() -> str:
 def _prompt(loaded: Loaded, length: int) -> list[int]:
     """So many of the model's own tokens, the same each time, none of them special."""
     special = set(loaded.tokenizer.all_special_ids)
-    ordinary = [token for token in range(len(loaded.tokenizer)) if token not in special]
+    known = min(len(loaded.tokenizer), len(loaded.network.get_input_embeddings().weight))
+    ordinary = [token for token in range(known) if token not in special]
     return random.Random(_SEED).choices(ordinary, k=length)
 
 

@@ -20,7 +20,7 @@ from carrara.evaluate.protocol import Protocol
 from carrara.evaluate.scorer import Scorer
 from carrara.evaluate.scores import Record, Scores, read_scores, write_scores
 from carrara.evaluate.sheet import Sheet, choice_sheet, heldout_sheet
-from carrara.evaluate.similarity import intervals_in_words, similarity_figures, similarity_records
+from carrara.evaluate.similarity import similarity_figures, similarity_records
 from carrara.evaluate.wanted import FORMAT, Wanted, gather, leave_out, wanted_of
 from carrara.evaluate.written import writing_of, writing_of_heldout, written_records
 from carrara.models import Model
@@ -108,9 +108,9 @@ def evaluate_models(
 ) -> list[Evaluation]:
     """Score models, in their order, each exactly as `evaluate_model` would score it alone.
 
-    Tasks are read once. Models that can share a network are loaded together, and tasks are encoded once for those of
-    them that have the same tokenizer files. A model that can do none of the tasks is left out, which is said; raises
-    Refusal if none is left, if a model is named twice, and for one that cannot be loaded.
+    Tasks are read once. Models that can share a network are loaded together, and questions with choices are encoded
+    once for those of them that have the same tokenizer files. A model that can do none of the tasks is left out, which
+    is said; raises Refusal if none is left, if a model is named twice, and for one that cannot be loaded.
     """
     _require_different(models)
     prepare_for_heavy_work()
@@ -144,8 +144,13 @@ def _require_different(models: Sequence[Model]) -> None:
 
 
 def _groups(workspace: Workspace, wanted: Sequence[Wanted]) -> list[list[Wanted]]:
-    """What is scored together: what shares a network; and by itself what needs none, since its scores stand."""
+    """What is scored together: what shares a network; and by itself what needs none, since its scores stand.
+
+    Where latency is asked, no model has company: it would run the others' detours.
+    """
     new = [each for each in wanted if each.asked and not each.stands(workspace)]
+    if any(LATENCY in each.asked for each in new):
+        return [[each] for each in wanted]
     places = {each.place for each in new}
     alone = [[each] for each in wanted if each.place not in places]
     return alone + [[new[number] for number in group] for group in by_network([each.model for each in new])]
@@ -179,7 +184,7 @@ def _make(workspace: Workspace, wanted: Wanted, score: _Score) -> Artefact:
             task = tasks.ready[name].task if name in tasks.ready else None
             own = _figures(scores.of(name), tasks.protocol, task)
             found += own
-            for sentence in (*intervals_in_words(own), *(below_guessing(scores.of(name), own) if task else ())):
+            for sentence in below_guessing(scores.of(name), own) if task else ():
                 progress.say(sentence)
         draft.summary.update(model=model.name, seconds=scored.seconds, figures=[asdict(figure) for figure in found])
 

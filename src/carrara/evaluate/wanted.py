@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -31,7 +32,7 @@ class Tasks:
     """What models are asked: `order` names the tasks, of which `ready` holds those that have questions.
 
     `missing` tells, per task that cannot be had, how to provide it. `answers` is how many held-out prompts are to be
-    answered, None for all.
+    answered, None for all. `measured` is when latency is, which is never taken from before.
     """
 
     protocol: Protocol
@@ -41,6 +42,7 @@ class Tasks:
     heldout: Dataset | None
     not_near: Dataset | None
     answers: int | None
+    measured: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Wanted:
             "tasks": rules,
             "heldout": {"dataset": held.artefact.digest, "render": held.render} if held else None,
             "skipped_near_copies_of": tasks.not_near.artefact.digest if tasks.not_near else None,
-            **({"machine": this_machine()} if LATENCY in self.asked else {}),
+            **({"machine": this_machine(), "measured": tasks.measured} if LATENCY in self.asked else {}),
         }
 
     def made_by(self) -> dict[str, Any]:
@@ -136,7 +138,8 @@ def gather(
         except Refusal as refusal:
             leave_out(missing, name, refusal, progress)
     answers = recipe.limits.get(HELDOUT_ANSWERS, recipe.limit)
-    return Tasks(protocol, tuple(order), ready, missing, heldout, not_near, answers)
+    measured = datetime.now(UTC).isoformat()
+    return Tasks(protocol, tuple(order), ready, missing, heldout, not_near, answers, measured)
 
 
 def leave_out(missing: dict[str, str], task: str, refusal: Refusal, progress: Progress) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,8 +33,8 @@ from carrara.progress import Progress
 from carrara.tasks import HELDOUT_ANSWERS
 from carrara.tasks.task import Item
 
-FORMAT = 1  # raised when the same prompts would give other texts
-_ANSWER_TOKENS = 256  # of an answer to a held-out prompt
+FORMAT = 2  # raised when the same prompts would give other texts
+_ANSWER_TOKENS, _ANSWER_ROOM = 256, 1.5  # of an answer to a held-out prompt: at least, and times the longest expected
 _BLOCK = 32  # items whose prompts are cut into passes together; another number gives other passes
 
 
@@ -78,7 +79,7 @@ def writing_of_heldout(loaded: Loaded, heldout: Dataset, limit: int | None, prog
     An answer is compared with the row's own, and with the train split for what it recites. Raises Refusal if no row
     can be asked.
     """
-    rows = render_split(heldout, "test", loaded.tokenizer, loaded.context)
+    rows = list(render_split(heldout, "test", loaded.tokenizer, loaded.context))
     pairs = zip(rows, heldout.examples("test"), strict=True)
     found = [_heldout_prompt(loaded, place, row, example) for place, (row, example) in enumerate(pairs)]
     prompts = [prompt for prompt in found if isinstance(prompt, Prompt)]
@@ -87,14 +88,19 @@ def writing_of_heldout(loaded: Loaded, heldout: Dataset, limit: int | None, prog
         raise Refusal(f"no row of the test split can be asked; {refused[0]}")
     if refused:
         progress.say(f"{HELDOUT_ANSWERS}: {len(refused):,} rows of the test split are left out; {refused[0]}")
+    if cut := sum(prompt.cut for prompt in prompts):
+        progress.say(f"{HELDOUT_ANSWERS}: {cut:,} rows do not fit the model's context and lost the beginning of theirs")
     wanted = [limit is None or place < limit for place in range(len(prompts))]
     recited = Recited(example.body for example in heldout.each("train"))
-    return Writing(HELDOUT_ANSWERS, prompts, wanted, _ANSWER_TOKENS, (), partial(by_likeness, recited=recited))
+    longest = max(sum(row.supervised) for row in rows if isinstance(row, Rendered))
+    budget = max(_ANSWER_TOKENS, math.ceil(_ANSWER_ROOM * longest))
+    return Writing(HELDOUT_ANSWERS, prompts, wanted, budget, (), partial(by_likeness, recited=recited))
 
 
 def rules_of_heldout(limit: int | None) -> dict[str, Any]:
     """What of the task `heldout_answers` belongs into the receipt of scores, beside the dataset."""
-    return {"max_tokens": _ANSWER_TOKENS, "limit": limit, "signatures": signatures("likeness")}
+    room = f"{_ANSWER_ROOM:g} times the longest expected, {_ANSWER_TOKENS} at least"
+    return {"max_tokens": room, "limit": limit, "signatures": signatures("likeness")}
 
 
 def written_records(loaded: Loaded, known: Known, writing: Writing, progress: Progress) -> list[Record]:
@@ -112,9 +118,11 @@ def written_records(loaded: Loaded, known: Known, writing: Writing, progress: Pr
         if is_wanted and isinstance(prompt, Refusal):
             raise prompt
     records: dict[int, Record] = {}
-    before = 0
+    before, passes = 0, _passes(loaded, writing)
+    if sum(map(len, passes)) > sum(writing.wanted):
+        progress.say(f"{writing.name}: {sum(map(len, passes)):,} are written, as these share passes with those wanted")
     with progress.track(writing.name, sum(writing.wanted), "item") as advance:
-        for asked in _passes(loaded, writing):
+        for asked in passes:
             written, is_known = _write(loaded, known, writing, list(asked.values()), ends)
             found = {
                 place: _record(writing, prompt, answer)
@@ -227,7 +235,7 @@ def _heldout_prompt(loaded: Loaded, place: int, row: Rendered | Refusal, example
 
 
 def _require_checkable(questions: Questions) -> None:
-    """Refuse instructions that cannot be checked before anything is written, naming row and field."""
+    """Refuse instructions that cannot be checked before anything is written, naming item, from 0, and field."""
     for item in questions.items:
         for instruction in item.instructions:
             field = f"kwargs: {instruction.kind}" if instruction.kind in KINDS else "instruction_id_list"
@@ -235,6 +243,6 @@ def _require_checkable(questions: Questions) -> None:
                 check("word", instruction.kind, instruction.settings, item.context)
             except ValueError as error:
                 raise Refusal(
-                    f"{questions.receipt['file']}, row {item.position + 1}, field {field}: {error}; "
+                    f"{questions.receipt['file']}, item {item.position}, field {field}: {error}; "
                     "correct it there, or fetch the file again."
                 ) from error

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 _ROWS = 32  # in one pass: the weights, whose reading takes the time, are read once for all of them
-_HELD = 24576  # tokens whose keys and values a pass may come to hold
+_READ = 4096  # padded tokens of prompts that are read at once
+_HELD = 512 << 20  # bytes of keys and values that a pass may come to hold
 _WORTH_SHARING = 32  # tokens that all prompts begin with, from which on they are read once for all
 _LEFT_OUT = 8  # tokens that a decoder may leave out or join where a stop string is looked for
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what a decoder writes for bytes that are no whole character
@@ -62,14 +63,24 @@ def cut_into_passes(loaded: Loaded, prompts: Sequence[Sequence[int]], budget: in
     The prompts of one pass make one pass by themselves, too.
     """
     passes: list[list[int]] = []
+    each = _bytes_held(loaded)
     for place in sorted(range(len(prompts)), key=lambda place: (len(prompts[place]), place)):
         held = min(len(prompts[place]) + budget, loaded.context)
         count = len(passes[-1]) + 1 if passes else 1
-        if passes and count <= _ROWS and count * held <= _HELD and loaded.window is None:
+        fits = count <= _ROWS and count * len(prompts[place]) <= _READ and count * held * each <= _HELD
+        if passes and fits and loaded.window is None:
             passes[-1].append(place)
         else:
             passes.append([place])
     return passes
+
+
+def _bytes_held(loaded: Loaded) -> int:
+    """The bytes of the keys and values of one token, in all layers."""
+    config = loaded.network.config
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * loaded.dtype.itemsize)
 
 
 def as_written(

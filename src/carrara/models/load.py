@@ -70,9 +70,10 @@ def load_any(model: Model, dtype: str = "auto", device: torch.device | None = No
     precision = choose_dtype(dtype)
     device = device or choose_device()
     network = _load_base(model, precision, device)
+    settle(network, precision)
     if model.adapter:
         network = _with_adapter(network, model.path, model.adapter)
-    settle(network, precision)
+        settle(network, precision)
     network.to(device).eval()
     tokenizer = load_tokenizer(model)
     give_back_memory()  # what only loading needed
@@ -94,9 +95,11 @@ def _load_base(model: Model, precision: torch.dtype, device: torch.device) -> An
 
     logging.disable_progress_bar()
     loader: Any = AutoModel if model.is_embedder else AutoModelForCausalLM
-    settings: dict[str, Any] = {"dtype": "auto"}  # as stored, so that nothing is copied; `settle` rounds it
+    settings: dict[str, Any] = {"dtype": precision}
     if model.four_bit:
-        settings = {"dtype": precision, "quantization_config": four_bit_settings(precision), "device_map": {"": device}}
+        settings |= {"quantization_config": four_bit_settings(precision), "device_map": {"": device}}
+    else:
+        settings["dtype"] = _stored_dtype(model.path) or precision  # so that nothing is copied; `settle` rounds it
     try:
         network, report = loader.from_pretrained(
             model.path,
@@ -114,6 +117,19 @@ def _load_base(model: Model, precision: torch.dtype, device: torch.device) -> An
     _check_weights(report, model.path)
     compute_as_in_training(network)
     return network
+
+
+def _stored_dtype(folder: Path) -> torch.dtype | None:
+    """The number format in which all weights of a folder are stored; None if they differ or it is an unusual one."""
+    import torch
+    from safetensors import safe_open
+
+    known = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+    stored: set[torch.dtype | None] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="numpy") as file:
+            stored |= {known.get(file.get_slice(key).get_dtype()) for key in file.keys()}  # noqa: SIM118
+    return stored.pop() if len(stored) == 1 else None
 
 
 def _kind_of(model: Model) -> str:

@@ -9,6 +9,7 @@ from carrara.evaluate.scores import Record
 from carrara.verdict import formats
 from carrara.verdict.compare import TaskVerdict
 from carrara.verdict.items import Pair, probabilities, score, taken
+from carrara.verdict.measures import CORRELATION
 
 MOST_ITEMS = 50  # kept for each task and side; the rest is counted
 
@@ -62,7 +63,12 @@ class TaskChanges:
 
 
 def changes_of(row: TaskVerdict, pairs: Sequence[Pair]) -> TaskChanges:
-    """What changed in a task: items that flipped between right and wrong, or whose value moved."""
+    """What changed in a task: items that flipped between right and wrong, or whose value moved.
+
+    None where a metric is of all items together, as a correlation is.
+    """
+    if formats.unit(row) == CORRELATION:
+        return TaskChanges(row, [], [], 0, 0)
     gains = [_sign(row) * (score(row.metric, after) - score(row.metric, before)) for before, after in pairs]
     lost = sorted((_change(row, *pair) for pair, gain in zip(pairs, gains, strict=True) if gain < 0), key=_worst_first)
     won = sorted((_change(row, *pair) for pair, gain in zip(pairs, gains, strict=True) if gain > 0), key=_best_first)

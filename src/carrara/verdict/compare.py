@@ -14,7 +14,7 @@ from carrara.errors import Refusal
 from carrara.evaluate.scores import Scores
 from carrara.tasks import LATENCY
 from carrara.verdict import clusters, notes, power, sequential, statistics
-from carrara.verdict.measures import POINTS, Measure, measures_of, value_of
+from carrara.verdict.measures import CORRELATION, POINTS, Measure, measures_of, value_of
 from carrara.verdict.outlook import outlooks
 from carrara.verdict.pairing import Pairs, pair, require_same_rules
 
@@ -157,6 +157,8 @@ def _naming(tuned: Scores, alone: bool) -> Iterator[None]:
 def _side(base: Scores, tuned: Scores, looked: bool) -> _Side:
     require_same_rules(base.receipt, tuned.receipt)
     shared = [task for task in base.tasks() if task in tuned.tasks() and task != LATENCY]
+    if not shared and LATENCY in base.tasks() and LATENCY in tuned.tasks():
+        raise Refusal("latency is shown with a model's scores, never judged; evaluate both on another task, too.")
     if not shared:
         raise Refusal(
             f"the two score files share no task ({_listed(base.tasks())} against {_listed(tuned.tasks())}); "
@@ -181,14 +183,14 @@ def _told(base: Scores, side: _Side, rows: Sequence[TaskVerdict], family: int, l
 
 
 def is_no_worse(row: TaskVerdict, margin: float) -> bool:
-    """Whether the worse end of the 95 % interval is inside `margin` (points, or percent of base for other units)."""
+    """Whether the worse end of the 95 % interval is inside `margin`, in the unit of `worst_loss`."""
     return worst_loss(row) < margin
 
 
 def worst_loss(row: TaskVerdict) -> float:
-    """What the interval still allows to have been lost: percentage points, or percent of base for other units."""
+    """What the interval still allows to have been lost: points, hundredths of a correlation, else percent of base."""
     loss = -row.ci[0] if row.higher_is_better else row.ci[1]
-    if row.unit == POINTS:
+    if row.unit in (POINTS, CORRELATION):
         return 100 * loss
     return 100 * loss / row.base if row.base > 0 else math.inf
 
@@ -243,9 +245,9 @@ def _question(task: str, pairs: Pairs, looked: bool) -> _Question | str:
     if groups is not None and not groups.any():
         return f"{task} has a single cluster of items and was left out; a comparison needs at least 2."
     if looked:
-        measures = [measure for measure in measures if measure.kind == "binary" and groups is None]
-        if not measures:
+        if groups is not None or measures[0].kind != "binary":
             return f"{task} has no test that stays valid while items are added, and was left out."
+        measures = [measure for measure in measures if measure.kind == "binary"]
     return _Question(task, pairs, measures, groups)
 
 
@@ -265,11 +267,11 @@ def _row(question: _Question, measure: Measure, alpha: float, looked: bool) -> T
     if is_flips and looked:
         test = _test_looked(differences, alpha)
     elif is_flips:
-        test = _test_flips(won, lost, len(base), alpha)
+        test = _test_flips(up, down, len(base), alpha)
     else:
         test = _test_sums(differences, weights, question.groups, alpha)
         if measure.kind == "binary":
-            test = _no_surer(test, _test_flips(won, lost, len(base), alpha))
+            test = _no_surer(test, _test_flips(up, down, len(base), alpha))
     return TaskVerdict(
         task=question.task,
         metric=measure.metric,
@@ -291,10 +293,10 @@ def _row(question: _Question, measure: Measure, alpha: float, looked: bool) -> T
     )
 
 
-def _test_flips(won: int, lost: int, n: int, alpha: float) -> _Test:
-    """Exact McNemar and Tango's interval."""
-    detectable = min(1.0, power.detectable_share((won + lost) / n, n, alpha))
-    return _Test(statistics.mcnemar_exact(won, lost), statistics.paired_proportion_interval(won, lost, n), detectable)
+def _test_flips(up: int, down: int, n: int, alpha: float) -> _Test:
+    """Exact McNemar and Tango's interval, of items that flipped from 0 to 1 and from 1 to 0."""
+    detectable = min(1.0, power.detectable_share((up + down) / n, n, alpha))
+    return _Test(statistics.mcnemar_exact(up, down), statistics.paired_proportion_interval(up, down, n), detectable)
 
 
 def _test_looked(differences: statistics.Array, alpha: float) -> _Test:

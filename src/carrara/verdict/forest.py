@@ -13,6 +13,7 @@ from markupsafe import Markup
 from carrara.verdict import formats
 from carrara.verdict.compare import TaskVerdict, Verdict
 from carrara.verdict.drawing import Scale, scale, ticks
+from carrara.verdict.measures import CORRELATION
 from carrara.wording import line
 
 _AXIS, _GAP = 42, 26  # pixels under the rows, and above those that decide nothing
@@ -139,7 +140,7 @@ def _reach(rows: Sequence[TaskVerdict], margin: float) -> tuple[float, float]:
 
 def _limit(row: TaskVerdict, margin: float) -> float:
     """The difference at which the margin is used up, in the row's unit."""
-    allowed = margin / 100 if formats.unit(row) == _POINTS else margin / 100 * row.base
+    allowed = margin / 100 if formats.unit(row) in (_POINTS, CORRELATION) else margin / 100 * row.base
     return -allowed if row.higher_is_better else allowed
 
 

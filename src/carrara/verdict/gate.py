@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from carrara.recipe import GateRule
 from carrara.verdict.compare import TaskVerdict, Verdict, is_no_worse, worst_loss
-from carrara.verdict.measures import POINTS
+from carrara.verdict.measures import CORRELATION, POINTS
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def _check(verdict: Verdict, rule: GateRule) -> GateResult:
         return GateResult(rule, False, f"{asked} was not measured for both models ({measured} was).")
     if rule.require == "better":
         return GateResult(rule, row.verdict == "better", f"{row.task} {row.metric} must be better: {_found(row)}.")
-    unit = POINTS if row.unit == POINTS else "% of the base value"
+    units = {POINTS: POINTS, CORRELATION: "hundredths of correlation"}
+    unit = units.get(row.unit, "% of the base value")
     sentence = (
         f"{row.task} {row.metric} must lose less than {rule.margin:g} {unit}: "
         f"the 95 % interval {_allows(worst_loss(row), unit)}."

@@ -12,6 +12,7 @@ from carrara.evaluate.scores import Record
 from carrara.tasks import HELDOUT
 
 POINTS = "points"  # the unit of shares: they are kept as fractions and shown in percent
+CORRELATION = "correlation"
 _NORMED = ("arc_", "hellaswag")  # published by acc_norm, as their answers differ in length
 
 
@@ -39,8 +40,8 @@ GOLD_PROBABILITY = Measure("gold_probability", POINTS, True, "mean", "gold_proba
 MC2 = Measure("mc2", POINTS, True, "mean", "value")
 LOSS = Measure("loss", "nats per token", False, "ratio", "value", "tokens")
 BITS_PER_BYTE = Measure("bits_per_byte", "bits per byte", False, "ratio", "value", "bytes", 1 / math.log(2))
-SPEARMAN = Measure("spearman", "of correlation", True, "mean", "spearman")
-PEARSON = Measure("pearson", "of correlation", True, "mean", "pearson")
+SPEARMAN = Measure("spearman", CORRELATION, True, "mean", "spearman")
+PEARSON = Measure("pearson", CORRELATION, True, "mean", "pearson")
 # Of what was written; a task has some of these, and the first that it has decides.
 WRITTEN = (
     Measure("prompt_strict", POINTS, True, "binary", "prompt_strict"),

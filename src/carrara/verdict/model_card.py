@@ -25,6 +25,9 @@ _DATASETS = {  # by task: the hub's dataset, its name, configuration and split
     "hellaswag": ("Rowan/hellaswag", "HellaSwag", None, "validation"),
     "truthfulqa_mc1": _TRUTHFULQA,
     "truthfulqa_mc2": _TRUTHFULQA,
+    "truthfulqa_gen": ("truthfulqa/truthful_qa", "TruthfulQA", "generation", "validation"),
+    "ifeval": ("google/IFEval", "IFEval", None, "train"),
+    "stsb": ("PhilipMay/stsb_multi_mt", "STS-B", "en", "test"),
     "mmlu": ("cais/mmlu", "MMLU", "all", "test"),
     "winogrande": ("allenai/winogrande", "WinoGrande", "winogrande_xl", "validation"),
 }

@@ -10,6 +10,7 @@ from carrara.evaluate.scores import Record
 
 Pairs = list[tuple[Record, Record]]
 
+_OF_WRITING = ("chat_template", "max_tokens", "stops", "signatures")  # rules in the receipt of a task that is written
 _ALIKE = ("choices", "gold", "labels", "cluster")  # fields of an item that no model changes
 
 
@@ -33,6 +34,20 @@ def require_same_rules(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> Non
             f"the two were scored by different versions of the scorer (format {base['format']} and "
             f"{tuned['format']}); evaluate both again."
         )
+    _require_same_writing(base.get("tasks") or {}, tuned.get("tasks") or {})
+
+
+def _require_same_writing(base: Mapping[str, Any], tuned: Mapping[str, Any]) -> None:
+    """Prompts do not tell how long an answer may be, what ends it and what judges it."""
+    for task in base.keys() & tuned.keys():
+        before, after = base[task], tuned[task]
+        is_written = "max_tokens" in before or "max_tokens" in after
+        keys = (*_OF_WRITING, "sha256") if is_written else ()
+        if unlike := [key for key in keys if before.get(key) != after.get(key)]:
+            raise Refusal(
+                f"task {task} was answered under other rules by one model than by the other ({', '.join(unlike)}); "
+                "evaluate both again."
+            )
 
 
 def pair(task: str, base: Sequence[Record], tuned: Sequence[Record]) -> Pairs:
