@@ -140,7 +140,7 @@ def test_an_embedder_does_similarity_and_nothing_else(workspace: Workspace, embe
 def test_what_cannot_be_correlated_is_refused(workspace: Workspace, tiny_model: Model, folder: Path) -> None:
     rows = [row | {"likeness": 3} for row in _rows(10)]
     (folder / "alike.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(Refusal, match="alike: the scores that people gave are all the same"):
+    with pytest.raises(Refusal, match="the scores that people gave are all the same"):
         _evaluate(workspace, tiny_model, folder)
 
 

@@ -344,3 +344,19 @@ def test_what_was_written_is_compared_by_its_measures() -> None:
     assert (looked.verdicts, looked.verdict) == ([], "can't tell")
     assert any("heldout_answers has no test that stays valid" in note for note in looked.notes)
     assert not any("guessing" in note for note in verdict.notes)
+
+
+def test_of_a_few_items_that_did_not_change_little_can_be_said() -> None:
+    (plain,) = texts("support", [0.0])
+
+    def verdict_of(count: int) -> tuple[str, float]:
+        written = [
+            replace(plain, item=n, id=f"{n}", gold=None, labels=[1], measures={"chrf": 0.4}, prompt_sha256=f"{n}")
+            for n in range(count)
+        ]
+        (row,) = compare(scores(written), scores(written)).verdicts
+        assert row.ci[0] == pytest.approx(-row.ci[1])
+        return row.verdict, row.ci[1]
+
+    assert verdict_of(4) == ("can't tell", pytest.approx(0.49, abs=0.01))
+    assert verdict_of(1000) == ("no worse", pytest.approx(0.0038, abs=0.0001))

@@ -136,7 +136,7 @@ def _require_spread(task: str, gold: Array, cosines: Array) -> None:
         )
     for values, what in ((gold, "scores that people gave"), (cosines, "cosines of the embeddings")):
         if is_constant(values):
-            raise Refusal(f"{task}: the {what} are all the same, so nothing can be correlated; ask more items.")
+            raise Refusal(f"the {what} are all the same, so nothing can be correlated; ask more items.")
 
 
 def _partners(count: int) -> list[int]:

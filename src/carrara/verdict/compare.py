@@ -270,7 +270,8 @@ def _row(question: _Question, measure: Measure, alpha: float, looked: bool) -> T
         test = _test_flips(up, down, len(base), alpha)
     else:
         test = _test_sums(differences, weights, question.groups, alpha)
-        if measure.kind == "binary":
+        # Where no item changed nothing can be drawn; but a share changes by 1 at most, so flips bound what was missed.
+        if measure.kind == "binary" or (measure.unit == POINTS and not differences.any()):
             test = _no_surer(test, _test_flips(up, down, len(base), alpha))
     return TaskVerdict(
         task=question.task,
@@ -323,7 +324,7 @@ def _test_sums(
 
 
 def _no_surer(test: _Test, alone: _Test) -> _Test:
-    """A test by clusters claims no more than one of items alone: where few flip, clusters drawn anew hardly vary."""
+    """A test claims no more than one of items alone: where few change, what is drawn anew hardly varies."""
     ci = min(test.ci[0], alone.ci[0]), max(test.ci[1], alone.ci[1])
     return replace(test, ci=ci, detectable=max(test.detectable, alone.detectable))
 

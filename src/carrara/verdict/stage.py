@@ -22,7 +22,7 @@ from carrara.verdict.model_card import write_model_card
 from carrara.verdict.report import write_report
 from carrara.workspace import Artefact, Draft, Workspace, digest_of_file, user_path
 
-FORMAT = 3  # raised when the same scores would give another verdict
+FORMAT = 4  # raised when the same scores would give another verdict
 MARGIN = 1.5  # points that a score may fall and still count as no worse
 _VERDICT, _REPORT, _CARD = "verdict.json", "report.html", "README.md"
 
