@@ -127,7 +127,8 @@ def whole_verdicts() -> Iterable[bool]:
 
 def record(task: str, item: int, value: float, correct: bool | None = None) -> Record:
     return Record(
-        task, item, str(item), "", [], "", [], None, 0, correct, None, correct, value, None, None, 10 + item, 40, 0.0
+        task=task, item=item, id=str(item), question="", choices=[], prompt_sha256="", gold=0, correct=correct,
+        correct_norm=correct, value=value, tokens=10 + item, bytes=40, seconds=0.0,
     )  # fmt: skip
 
 

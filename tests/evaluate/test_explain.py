@@ -11,8 +11,9 @@ import pytest
 from carrara.errors import Refusal
 from carrara.evaluate.explain import Difference, Explanation, explain
 from carrara.evaluate.protocol import PROTOCOLS
-from carrara.evaluate.run import FORMAT, evaluate_model
+from carrara.evaluate.run import evaluate_model
 from carrara.evaluate.scores import Scores
+from carrara.evaluate.wanted import FORMAT
 from carrara.models import Model
 from carrara.progress import Silent
 from carrara.recipe import EvaluateRecipe

@@ -19,8 +19,10 @@ from carrara.workspace import Draft, Workspace
 
 def _scores(path: Path, right: int, n: int = 200) -> Path:
     blank = Record(
-        "arc_easy", 0, "q", "Q?", ["a", "b"], "h", [-1.0, -2.0], 0, 0, True, 0, True, 1.0, 0.7, 1.0, 2, 4, 0.1
-    )
+        task="arc_easy", item=0, id="q", question="Q?", choices=["a", "b"], prompt_sha256="h",
+        loglikelihoods=[-1.0, -2.0], prediction=0, gold=0, correct=True, prediction_norm=0, correct_norm=True,
+        value=1.0, gold_probability=0.7, gold_bits_per_byte=1.0, tokens=2, bytes=4, seconds=0.1,
+    )  # fmt: skip
     records = [
         replace(
             blank,

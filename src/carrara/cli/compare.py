@@ -40,7 +40,7 @@ def compare_command(
     before, after = find_scores(store, base), [find_scores(store, each) for each in tuned]
     comparisons = compare_several_scores(store, before, after, margin, rules, make_progress(), looked)
     if json:
-        told: Any = [{"tuned": name, **verdict_json(each)} for name, each in zip(tuned, comparisons, strict=True)]
+        told = [{"tuned": name, **verdict_json(each)} for name, each in zip(tuned, comparisons, strict=True)]
         print_json(told if len(tuned) > 1 else verdict_json(comparisons[0]))
     else:
         for name, comparison in zip(tuned, comparisons, strict=True):

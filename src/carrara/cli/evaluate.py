@@ -64,7 +64,7 @@ def evaluate_command(
     near = dataset if skip_near_copies else None
     evaluations = evaluate_models(store, resolved, recipe, progress, heldout=dataset, not_near=near)
     if json:
-        told: Any = [{"model": each.model, **_result(each)} for each in evaluations]
+        told = [{"model": each.model, **_result(each)} for each in evaluations]
         print_json(told if len(models) > 1 else _result(evaluations[0]))
     elif len(models) > 1:
         _print_together(evaluations)

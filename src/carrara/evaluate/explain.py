@@ -9,8 +9,8 @@ from typing import Any
 from carrara.errors import Refusal
 from carrara.evaluate.metrics import Figure, figures, truth_mass
 from carrara.evaluate.protocol import Protocol, shot_rule, shots_for
-from carrara.evaluate.run import FORMAT
 from carrara.evaluate.scores import Record, Scores
+from carrara.evaluate.wanted import FORMAT
 from carrara.tasks import BENCHMARKS
 from carrara.tasks.task import Task
 

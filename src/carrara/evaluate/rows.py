@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from carrara.models.passes import common_start
+
 Pair = tuple[Sequence[int], Sequence[int]]
 
 
@@ -72,11 +74,8 @@ def row_of_text(ids: Sequence[int], predicted: Sequence[bool]) -> Row:
 
 def common_opening(rows: Sequence[Row]) -> tuple[int, ...]:
     """The ids that all rows begin with and that may be read before them."""
-    first = rows[0].ids
-    shared = min(row.opening for row in rows)
-    for row in rows:
-        shared = next((place for place in range(shared) if row.ids[place] != first[place]), shared)
-    return first[:shared]
+    shared = common_start([row.ids for row in rows], min(row.opening for row in rows))
+    return rows[0].ids[:shared]
 
 
 def _tree(pairs: Sequence[Pair], cut: bool = False) -> Row:

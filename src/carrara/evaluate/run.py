@@ -21,7 +21,7 @@ from carrara.evaluate.scorer import Scorer
 from carrara.evaluate.scores import Record, Scores, read_scores, write_scores
 from carrara.evaluate.sheet import Sheet, choice_sheet, heldout_sheet
 from carrara.evaluate.similarity import similarity_figures, similarity_records
-from carrara.evaluate.wanted import FORMAT, Wanted, gather, leave_out, wanted_of
+from carrara.evaluate.wanted import Wanted, gather, leave_out, wanted_of
 from carrara.evaluate.written import writing_of, writing_of_heldout, written_records
 from carrara.models import Model
 from carrara.models.adapters import by_network, load_together, switched_on
@@ -36,8 +36,6 @@ from carrara.workspace import Artefact, Draft, Workspace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-__all__ = ["FORMAT", "ITEMS", "Evaluation", "evaluate_model", "evaluate_models", "latest_scores"]
 
 ITEMS = "items.parquet"
 _KNOWN = "known-scores.sqlite"

@@ -19,6 +19,7 @@ from carrara.evaluate.known import Known, identity_of
 from carrara.evaluate.rows import Row, common_opening
 from carrara.models.forward import LOGITS_AT_ONCE, hidden_states, opening, project, read_on
 from carrara.models.load import Loaded
+from carrara.models.passes import WORTH_SHARING, cut_by_length
 
 if TYPE_CHECKING:
     import torch
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 FORMAT = 2  # raised when the same rows would give other numbers
 _TOKENS = 2048  # padded tokens in one forward pass
 _HELD = 4096  # tokens whose keys and values a pass holds, what was read before counted for each row
-_LOGITS = 4  # times what exists of them at once: themselves, in float32, and what their sum is made of
-_WORTH_SHARING = 32  # tokens that all rows begin with, from which on they are read once for all
+_LOGITS_PART = 4  # of LOGITS_AT_ONCE, since memory is also needed for the exponentials that are summed
 _LONG = 384  # tokens, from which on a row is a pass, and its context read first: attention needs no mask for it then
 
 
@@ -63,7 +63,7 @@ class Scorer:
         """
         results: list[Scored | None] = [None] * len(rows)
         shared = common_opening(rows) if rows and self._loaded.window is None else ()
-        start = shared if len(shared) >= _WORTH_SHARING else ()
+        start = shared if len(shared) >= WORTH_SHARING else ()
         for indices in _passes(rows, len(start)):
             if wanted is None or any(wanted[index] for index in indices):
                 for index, scored in zip(indices, self._pass(start, [rows[i] for i in indices]), strict=True):
@@ -113,17 +113,15 @@ class Scorer:
 
 def _passes(rows: Sequence[Row], opened: int) -> list[list[int]]:
     """The rows of each forward pass, by length; those without branches keep to themselves, as they need no mask."""
-    order = sorted(range(len(rows)), key=lambda index: (rows[index].is_tree, len(rows[index].ids), index))
-    passes: list[list[int]] = []
-    for index in order:
-        first = rows[passes[-1][0]] if passes else None
-        count, longest = len(passes[-1]) + 1 if passes else 1, len(rows[index].ids)
+
+    def fits(count: int, longest: int) -> bool:
         own = longest - opened
-        fits = own < _LONG and count * own <= _TOKENS and count * longest <= _HELD
-        if first is not None and first.is_tree == rows[index].is_tree and fits:
-            passes[-1].append(index)
-        else:
-            passes.append([index])
+        return own < _LONG and count * own <= _TOKENS and count * longest <= _HELD
+
+    passes: list[list[int]] = []
+    for is_tree in (False, True):
+        alike = [index for index, row in enumerate(rows) if row.is_tree == is_tree]
+        passes += [[alike[place] for place in cut] for cut in cut_by_length([len(rows[i].ids) for i in alike], fits)]
     return passes
 
 
@@ -160,7 +158,7 @@ def _log_probabilities(loaded: Loaded, hidden: torch.Tensor, wanted: list[tuple[
     row_of = {place: row for row, place in enumerate(places)}
     values = [0.0] * len(wanted)
     by_chunk: dict[int, list[int]] = {}
-    at_once = max(1, LOGITS_AT_ONCE[hidden.device.type] // (_LOGITS * 4 * loaded.network.config.vocab_size))
+    at_once = max(1, LOGITS_AT_ONCE[hidden.device.type] // (_LOGITS_PART * 4 * loaded.network.config.vocab_size))
     for number, (place, _) in enumerate(wanted):
         by_chunk.setdefault(row_of[place] // at_once, []).append(number)
     for chunk, numbers in by_chunk.items():

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _RECEIPT = b"carrara.receipt"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """One scored item. Lists run over the choices, in order; log-likelihoods are natural logarithms.
 
@@ -31,15 +31,15 @@ class Record:
     question: str  # what was asked, without the examples before it
     choices: list[str]
     prompt_sha256: str
-    loglikelihoods: list[float]
-    prediction: int | None
-    gold: int | None
-    correct: bool | None
-    prediction_norm: int | None
-    correct_norm: bool | None
+    loglikelihoods: list[float] = field(default_factory=list)
+    prediction: int | None = None
+    gold: int | None = None
+    correct: bool | None = None
+    prediction_norm: int | None = None
+    correct_norm: bool | None = None
     value: float
-    gold_probability: float | None  # of the gold choice among the choices
-    gold_bits_per_byte: float | None
+    gold_probability: float | None = None  # of the gold choice among the choices
+    gold_bits_per_byte: float | None = None
     tokens: int  # scored
     bytes: int  # of the scored text, UTF-8
     seconds: float

@@ -61,7 +61,7 @@ def similarity_records(loaded: Loaded, questions: Questions, progress: Progress)
     firsts = _directions([pair.first.vector for pair in pairs])
     seconds = _directions([pair.second.vector for pair in pairs])
     gold, cosines = np.array([pair.score for pair in pairs]), np.sum(firsts * seconds, axis=1)
-    _require_spread(name, gold, cosines)
+    _require_spread(gold, cosines)
     if cut := sum(pair.first.cut or pair.second.cut for pair in pairs):
         progress.say(f"{name}: {cut:,} items do not fit the model's context and lost the end of a text")
     columns = {
@@ -128,10 +128,10 @@ def _directions(vectors: Sequence[NDArray[np.float32]]) -> Array:
         return stacked / np.linalg.norm(stacked, axis=1, keepdims=True)
 
 
-def _require_spread(task: str, gold: Array, cosines: Array) -> None:
+def _require_spread(gold: Array, cosines: Array) -> None:
     if broken := int(np.sum(~np.isfinite(cosines))):
         raise Refusal(
-            f"{task}: the embeddings of {broken} items are no numbers; the model's weights are damaged or overflow, or "
+            f"the embeddings of {broken} items are no numbers; the model's weights are damaged or overflow, or "
             "a text has no tokens; evaluate with --dtype float32, or mend the texts."
         )
     for values, what in ((gold, "scores that people gave"), (cosines, "cosines of the embeddings")):
@@ -187,15 +187,7 @@ def _record(task: str, pair: _Pair, measures: dict[str, float]) -> Record:
         question=item.context,
         choices=[text],
         prompt_sha256=hashlib.sha256(asked.encode("utf-8")).hexdigest(),
-        loglikelihoods=[],
-        prediction=None,
-        gold=None,
-        correct=None,
-        prediction_norm=None,
-        correct_norm=None,
         value=measures["spearman"],
-        gold_probability=None,
-        gold_bits_per_byte=None,
         tokens=pair.first.tokens + pair.second.tokens,
         bytes=len(item.context.encode("utf-8")) + len(text.encode("utf-8")),
         seconds=pair.seconds,

@@ -6,12 +6,13 @@ model that writes, a text's own tokens count, and not those that its tokenizer p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from carrara.models.forward import hidden_states
 from carrara.models.load import Loaded
+from carrara.models.passes import cut_by_length
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,7 @@ def embed(loaded: Loaded, texts: Sequence[str]) -> list[Embedded]:
     is_embedder = loaded.model.is_embedder
     read = [_read(loaded, text, is_embedder) for text in texts]
     found: dict[int, Embedded] = {}
-    for places in _passes([len(text.ids) for text in read]):
+    for places in cut_by_length([len(text.ids) for text in read], lambda count, longest: count * longest <= _TOKENS):
         vectors = _means(loaded, [read[place] for place in places], is_embedder)
         for place, vector in zip(places, vectors, strict=True):
             found[place] = Embedded(vector, len(read[place].ids), read[place].cut)
@@ -64,18 +65,6 @@ def _read(loaded: Loaded, text: str, is_embedder: bool) -> _Text:
     )
     counted = [is_embedder or not special for special in parts["special_tokens_mask"][0]]
     return _Text(parts["input_ids"][0], counted, cut=len(parts["input_ids"]) > 1)
-
-
-def _passes(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The places of the texts of each forward pass, by length."""
-    places: list[int] = []
-    for place in sorted(range(len(lengths)), key=lambda place: (lengths[place], place)):
-        if places and (len(places) + 1) * lengths[place] > _TOKENS:
-            yield places
-            places = []
-        places.append(place)
-    if places:
-        yield places
 
 
 def _means(loaded: Loaded, texts: Sequence[_Text], is_embedder: bool) -> NDArray[np.float32]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from carrara.errors import Refusal
 from carrara.models.forward import decoder_of, opening, project, read_on
 from carrara.models.load import Loaded
+from carrara.models.passes import WORTH_SHARING, common_start, cut_by_length
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _ROWS = 32  # in one pass: the weights, whose reading takes the time, are read once for all of them
 _READ = 4096  # padded tokens of prompts that are read at once
 _HELD = 512 << 20  # bytes of keys and values that a pass may come to hold
-_WORTH_SHARING = 32  # tokens that all prompts begin with, from which on they are read once for all
 _LEFT_OUT = 8  # tokens that a decoder may leave out or join where a stop string is looked for
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"  # what a decoder writes for bytes that are no whole character
 
@@ -62,17 +62,13 @@ def cut_into_passes(loaded: Loaded, prompts: Sequence[Sequence[int]], budget: in
 
     The prompts of one pass make one pass by themselves, too.
     """
-    passes: list[list[int]] = []
     each = _bytes_held(loaded)
-    for place in sorted(range(len(prompts)), key=lambda place: (len(prompts[place]), place)):
-        held = min(len(prompts[place]) + budget, loaded.context)
-        count = len(passes[-1]) + 1 if passes else 1
-        fits = count <= _ROWS and count * len(prompts[place]) <= _READ and count * held * each <= _HELD
-        if passes and fits and loaded.window is None:
-            passes[-1].append(place)
-        else:
-            passes.append([place])
-    return passes
+
+    def fits(count: int, longest: int) -> bool:
+        held = count * min(longest + budget, loaded.context) * each
+        return loaded.window is None and count <= _ROWS and count * longest <= _READ and held <= _HELD
+
+    return cut_by_length([len(prompt) for prompt in prompts], fits)
 
 
 def _bytes_held(loaded: Loaded) -> int:
@@ -217,8 +213,8 @@ def _reading_mask(seen: torch.Tensor, longest: int) -> torch.Tensor:
 def _common_opening(prompts: Sequence[Sequence[int]]) -> Sequence[int]:
     """What all of several prompts begin with and each goes on behind, if that is worth reading by itself."""
     most = min(map(len, prompts)) - 1 if len(prompts) > 1 else 0
-    alike = next((n for n in range(most) if len({prompt[n] for prompt in prompts}) > 1), most)
-    return prompts[0][:alike] if alike >= _WORTH_SHARING else []
+    alike = common_start(prompts, most)
+    return prompts[0][:alike] if alike >= WORTH_SHARING else []
 
 
 def _decoded(loaded: Loaded, ids: Sequence[int]) -> str:

@@ -178,8 +178,8 @@ def _told(base: Scores, side: _Side, rows: Sequence[TaskVerdict], family: int, l
     for each in side.questions:
         told += notes.by_item(each.task, base.receipt)
     most_lost = sequential.most_lost if looked else power.most_lost_by_mcnemar
-    share = len(side.questions) / family if family else 1.0  # outlooks divides by the tests of this model alone
-    return told + outlooks(rows, base, side.tuned, ALPHA * share, most_lost) + ([notes.LOOKED] if looked else [])
+    told += outlooks(rows, base, side.tuned, ALPHA / max(1, family), most_lost)
+    return told + ([notes.LOOKED] if looked else [])
 
 
 def is_no_worse(row: TaskVerdict, margin: float) -> bool:

@@ -18,19 +18,18 @@ if TYPE_CHECKING:
 def outlooks(
     rows: Sequence[TaskVerdict], base: Scores, tuned: Scores, alpha: float, most_lost: power.MostLost
 ) -> list[str]:
-    """A sentence for each task of which only some items were asked, by its primary row.
+    """A sentence for each task of which only some items were asked, by its primary row, which is tested at `alpha`.
 
     Time is taken to grow with the items, as if the others were like these, and what can be found to shrink as exact
     McNemar, or Student's test, has it.
     """
-    primaries = [row for row in rows if row.primary]
     found = []
-    for row in primaries:
+    for row in (row for row in rows if row.primary):
         whole = base.receipt.get("tasks", {}).get(row.task, {}).get("of", row.n)
         if whole > row.n and math.isfinite(row.detectable):
             seconds = sum(record.seconds for scores in (base, tuned) for record in scores.of(row.task))
             more = duration(seconds / row.n * (whole - row.n))
-            then = _shown(row, _detectable(row, whole, alpha / len(primaries), most_lost))
+            then = _shown(row, _detectable(row, whole, alpha, most_lost))
             now = _shown(row, row.detectable)
             found.append(
                 f"{row.task}: these {row.n:,} of {whole:,} items show differences from {now} on; all of them would "
