@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-from carrara.serve.engine import ChatRequest, ContextExceeded, Piece, UnknownModel
+from carrara.serve.engine import ChatRequest, ContextExceeded, Embedded, Piece, TextRequest, UnknownModel, Unsupported
 
 
 class Scripted:
@@ -23,13 +23,20 @@ class Scripted:
     def models(self) -> list[str]:
         return ["m", "run/1"]
 
-    def chat(self, request: ChatRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
+    def answer(self, request: ChatRequest | TextRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
         if request.model not in self.models():
             raise UnknownModel(request.model, self.models())
         if (request.max_tokens or 0) > 100:
             raise ContextExceeded(7, request.max_tokens, 100)
+        assert isinstance(request, ChatRequest)
         self.asked.append(request)
         return self._answer(cancelled)
+
+    def embed(self, model: str, texts: Sequence[str]) -> Embedded:
+        raise Unsupported("scripted", "input")
+
+    def close(self) -> None:
+        pass
 
     def _answer(self, cancelled: Callable[[], bool]) -> Iterator[Piece]:
         for index, word in enumerate(self.words):

@@ -36,7 +36,7 @@ def ask(
     engine: TransformersEngine, model: str, text: str, cancelled: Callable[[], bool] = never, **settings: Any
 ) -> list[Piece]:
     settings = {"max_tokens": 24, "temperature": 0.0, **settings}
-    return list(engine.chat(ChatRequest(model, (Message("user", text),), **settings), cancelled))
+    return list(engine.answer(ChatRequest(model=model, messages=(Message("user", text),), **settings), cancelled))
 
 
 def text_of(pieces: list[Piece]) -> str:
@@ -181,9 +181,9 @@ def test_top_p_zero_is_greedy(engine: TransformersEngine) -> None:
 
 def test_too_long_a_prompt_is_refused_with_the_numbers(engine: TransformersEngine) -> None:
     with pytest.raises(ContextExceeded, match=rf"prompt has \d\d\d+ tokens.*model holds {CONTEXT}"):
-        engine.chat(ChatRequest("base", (Message("user", "x" * CONTEXT),)), never)
+        engine.answer(ChatRequest(model="base", messages=(Message("user", "x" * CONTEXT),)), never)
     with pytest.raises(ContextExceeded, match=rf"prompt has 11 tokens and the answer may take 250, .* holds {CONTEXT}"):
-        engine.chat(ChatRequest("base", (Message("user", "hello"),), max_tokens=250), never)
+        engine.answer(ChatRequest(model="base", messages=(Message("user", "hello"),), max_tokens=250), never)
 
 
 def test_without_a_limit_the_answer_may_fill_the_context(engine: TransformersEngine) -> None:
@@ -193,7 +193,7 @@ def test_without_a_limit_the_answer_may_fill_the_context(engine: TransformersEng
 
 def test_an_unknown_model_is_refused_at_once(engine: TransformersEngine) -> None:
     with pytest.raises(UnknownModel, match="no model 'gpt' here; this server answers as base, run/one, run/two"):
-        engine.chat(ChatRequest("gpt", (Message("user", "hello"),)), never)
+        engine.answer(ChatRequest(model="gpt", messages=(Message("user", "hello"),)), never)
 
 
 def test_a_model_without_a_template_cannot_chat(tmp_path: Path, tiny_models: dict[str, Model]) -> None:
@@ -206,7 +206,9 @@ def test_a_model_without_a_template_cannot_chat(tmp_path: Path, tiny_models: dic
 
 def test_giving_up_frees_the_engine_and_the_line(engine: TransformersEngine) -> None:
     stop = threading.Event()
-    running = engine.chat(ChatRequest("base", (Message("user", "hello"),), max_tokens=200, seed=3), stop.is_set)
+    running = engine.answer(
+        ChatRequest(model="base", messages=(Message("user", "hello"),), max_tokens=200, seed=3), stop.is_set
+    )
     next(running)
     gave_up = ask(engine, "base", "hello", cancelled=lambda: True)
     assert gave_up == []
@@ -224,8 +226,8 @@ def test_giving_up_frees_the_engine_and_the_line(engine: TransformersEngine) -> 
 def test_an_abandoned_answer_leaves_the_right_adapter(
     engine: TransformersEngine, tiny_models: dict[str, Model]
 ) -> None:
-    request = ChatRequest("base", (Message("user", "hello"),), max_tokens=50, temperature=0.0)
-    abandoned = engine.chat(request, never)
+    request = ChatRequest(model="base", messages=(Message("user", "hello"),), max_tokens=50, temperature=0.0)
+    abandoned = engine.answer(request, never)
     next(abandoned)
     del abandoned
     assert text_of(ask(engine, "run/two", "hello")) == generated(tiny_models["run/two"], "hello")[0]

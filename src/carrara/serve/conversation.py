@@ -74,7 +74,7 @@ class Conversation:
         )
         answer = ""
         try:
-            for piece in self._engine.chat(request, cancelled):
+            for piece in self._engine.answer(request, cancelled):
                 answer += piece.text
                 yield piece
         finally:

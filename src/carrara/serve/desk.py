@@ -41,7 +41,7 @@ class Desk:
         loop = asyncio.get_running_loop()
         cancelled = threading.Event()
         try:
-            pieces = await loop.run_in_executor(self._threads, self._engine.chat, request, cancelled.is_set)
+            pieces = await loop.run_in_executor(self._threads, self._engine.answer, request, cancelled.is_set)
         except BaseException:
             self._inside -= 1
             raise

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from carrara.data.example import Message
 from carrara.errors import Refusal
@@ -12,42 +12,101 @@ from carrara.errors import Refusal
 FinishReason = Literal["stop", "length"]
 
 
-@dataclass(frozen=True)
-class ChatRequest:
-    """A conversation to be answered. `max_tokens` None leaves the length to the engine, `seed` None to chance."""
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of a model, whatever it is to go on from.
+
+    `max_tokens` None leaves the length to the engine, `seed` None to chance. `top_logprobs` asks for each token's
+    log-probability and as many likeliest ones beside it; None for neither. `schema` is a JSON schema that the answer
+    has to fit.
+    """
 
     model: str
-    messages: tuple[Message, ...]
     max_tokens: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    top_logprobs: int | None = None
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatRequest(Request):
+    """A conversation to be answered, in the model's chat template."""
+
+    messages: tuple[Message, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRequest(Request):
+    """A text to be continued, as it stands."""
+
+    prompt: str
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token that was written, its log-probability in nats before temperature, and the likeliest at its place."""
+
+    text: str
+    logprob: float
+    top: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A bit of an answer. Only the last piece has a `finish_reason`, and the two counts with it."""
+    """A bit of an answer. Only the last piece has a `finish_reason`, and the two counts with it.
+
+    `logprobs` are those of the tokens whose text ended with this piece, where they were asked for.
+    """
 
     text: str
     finish_reason: FinishReason | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The vectors of texts, in order, each of length one, and how many tokens were read for all of them."""
+
+    vectors: tuple[tuple[float, ...], ...]
+    tokens: int
 
 
 class Engine(Protocol):
-    """Something that answers. Safe to call from several threads; requests are answered in the order of asking."""
+    """Something that answers. Safe to call from several threads."""
 
     def models(self) -> list[str]:
         """The names it answers under."""
         ...
 
-    def chat(self, request: ChatRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
+    def answer(self, request: ChatRequest | TextRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
         """Check the request at once, raising Refusal, and answer it while the result is iterated.
 
         `cancelled` is asked before each token; once it is true the pieces end, without a last one.
         """
         ...
+
+    def embed(self, model: str, texts: Sequence[str]) -> Embedded:
+        """The vectors of texts; raises Refusal, Unsupported where the engine has none."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the engine holds: processes, sockets, files. Nothing is asked of it afterwards."""
+        ...
+
+
+class Unsupported(Refusal):
+    """The engine cannot do what a field asks for."""
+
+    def __init__(self, engine: str, field: str) -> None:
+        self.field = field
+        super().__init__(
+            f"the engine {engine} does not support '{field}'; leave it out, or serve with another --engine."
+        )
 
 
 class UnknownModel(Refusal):

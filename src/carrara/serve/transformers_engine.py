@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from carrara.data.example import Message
@@ -12,7 +12,7 @@ from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.models.adapters import Adapted, load_together, switched_on
 from carrara.models.load import Loaded
-from carrara.serve.engine import ChatRequest, ContextExceeded, Piece, UnknownModel
+from carrara.serve.engine import ChatRequest, ContextExceeded, Embedded, Piece, TextRequest, UnknownModel, Unsupported
 from carrara.serve.generation import generate
 from carrara.serve.line import Line
 
@@ -44,8 +44,13 @@ class TransformersEngine:
         """The names it answers under, in the order given."""
         return list(self._voices)
 
-    def chat(self, request: ChatRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
+    def answer(self, request: ChatRequest | TextRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
         """See Engine; without `max_tokens` an answer has what the context leaves, at most DEFAULT_MAX_TOKENS."""
+        if not isinstance(request, ChatRequest):
+            raise Unsupported("transformers", "prompt")
+        for field in ("top_logprobs", "schema"):
+            if getattr(request, field) is not None:
+                raise Unsupported("transformers", field)
         voice = self._voices.get(request.model)
         if voice is None:
             raise UnknownModel(request.model, self.models())
@@ -55,6 +60,13 @@ class TransformersEngine:
             raise ContextExceeded(len(prompt), request.max_tokens, voice.loaded.context)
         budget = request.max_tokens or min(room, DEFAULT_MAX_TOKENS)
         return self._answer(voice, prompt, request, budget, cancelled)
+
+    def embed(self, model: str, texts: Sequence[str]) -> Embedded:
+        """See Engine."""
+        raise Unsupported("transformers", "input")
+
+    def close(self) -> None:
+        """See Engine; the networks go with the process."""
 
     def _answer(
         self, voice: Voice, prompt: list[int], request: ChatRequest, budget: int, cancelled: Callable[[], bool]

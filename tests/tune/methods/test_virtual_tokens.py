@@ -107,8 +107,8 @@ def test_the_gradient_is_that_of_peft(tiny_model: Model, model: Model) -> None:
 def test_the_chat_says_what_peft_generates(model: Model, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("carrara.serve.generation.CHUNK", 7)
     messages = (Message("user", "Where is the quarry?"),)
-    request = ChatRequest("tuned", messages, max_tokens=20, temperature=0.0)
-    answer = "".join(piece.text for piece in load_engine({"tuned": model}, "float32").chat(request, lambda: False))
+    request = ChatRequest(model="tuned", messages=messages, max_tokens=20, temperature=0.0)
+    answer = "".join(piece.text for piece in load_engine({"tuned": model}, "float32").answer(request, lambda: False))
     prompt = render_prompt(loaded.tokenizer, messages)
     with torch.inference_mode():
         ids = list(prompt)
