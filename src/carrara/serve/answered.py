@@ -1,0 +1,26 @@
+"""What the gateway tells of each request, to whoever keeps count or a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One request, once it is over: answered, refused or given up.
+
+    `request` is its id, `who` the name of the key that asked, `reason` how the answer ended or the code of the
+    refusal. `asked` is the conversation or text as JSON, `said` the answer; both may hold what nobody else should read.
+    """
+
+    request: str
+    who: str
+    route: str
+    model: str
+    status: int
+    reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    asked: str
+    said: str
