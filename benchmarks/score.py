@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/score.py DATA [--cases arc_challenge:25,...] [--limit 12] [--repeat 1] [--batches 1,4]
 DATA is a folder of benchmark files. A case is a task with its number of examples. lm-eval draws, renders and tokenizes
-by itself under lm-eval-0.4; under leaderboard-2023-10, which it no longer knows, it is given our prompts. It runs at
-each of `--batches` and the fastest counts; either side computes in float32 and in bfloat16, in processes of their own.
-Seconds are those of tokenizing and scoring. Ours include what shares a pass with what was asked; a limit that is a
-multiple of 64 leaves nothing of that. lm-eval's include the building of requests.
+by itself under lm-eval-0.4; under leaderboard-2023-10, which it no longer knows, and in MMLU it is given our prompts.
+It runs at each of `--batches` and the fastest counts; either side computes in float32 and in bfloat16, in processes of
+their own. Seconds are those of tokenizing and scoring. Ours include what shares a pass with what was asked; a limit
+that is a multiple of 64 leaves nothing of that. lm-eval's include the building of requests.
 """
 
 from __future__ import annotations
@@ -101,14 +101,14 @@ def _compare(case: Case, arguments: argparse.Namespace) -> None:
 
 def _write(case: Case, data: Path, folder: Path) -> tuple[Path, Path, str]:
     """The questions and the pool of examples as files for lm-eval, and the number it is to draw."""
-    from carrara.evaluate.protocol import PROTOCOLS, build_context, order_and_draw
+    from carrara.evaluate.protocol import PROTOCOLS, asked_in_order, build_context
     from carrara.tasks import BENCHMARKS
 
     task, protocol = BENCHMARKS[case.task], PROTOCOLS[case.protocol]
     items = task.read(data / task.file)
     pool = task.read_train(data / task.train_file) if task.train_file and task.read_train else items
-    native = case.protocol == "lm-eval-0.4"
-    order = order_and_draw(protocol, len(items), len(pool), case.shots, task.draws_one_more)
+    native = case.protocol == "lm-eval-0.4" and task.shots_are == "drawn"
+    order = asked_in_order(protocol, task, items, pool, case.shots)
     rows = []
     for asked in order:
         item = items[asked.position]

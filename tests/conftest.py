@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side: a thread each, also for the programs that they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from carrara.models import Model, resolve_model
 from carrara.models.machine import prepare_for_heavy_work
 from carrara.progress import Silent

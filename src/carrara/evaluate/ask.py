@@ -27,6 +27,8 @@ from carrara.tasks.sources import BenchmarkFile, find_benchmark, find_notes, rea
 from carrara.tasks.task import Item, Task
 from carrara.workspace import Workspace, user_path
 
+_OF_CATEGORY = 16  # items of a block within a category: a limit asks few of each, and a block's passes are run whole
+
 
 @dataclass(frozen=True)
 class Questions:
@@ -49,11 +51,12 @@ class Questions:
 
     def blocks(self) -> list[list[int]]:
         """The places of the order that are scored together: of one category, where a category shares its examples."""
+        if self.task.shots_are != "first_of_category" or not self.order[0].shots:
+            return cut_into_blocks(range(len(self.order)))
         members: dict[str, list[int]] = {}
         for place in range(len(self.order)):
-            shared = self.item(place).category if self.task.shots_are == "first_of_category" else ""
-            members.setdefault(shared, []).append(place)
-        return [block for places in members.values() for block in cut_into_blocks(places)]
+            members.setdefault(self.item(place).category, []).append(place)
+        return [block for places in members.values() for block in cut_into_blocks(places, _OF_CATEGORY)]
 
 
 def _task_of(name: str) -> Task:

@@ -23,9 +23,9 @@ class Scorable:
     record: Callable[[Sequence[Scored]], Record]
 
 
-def cut_into_blocks(places: Sequence[int]) -> list[list[int]]:
-    """Places, in order, as blocks."""
-    return [[*places[start : start + _BLOCK]] for start in range(0, len(places), _BLOCK)]
+def cut_into_blocks(places: Sequence[int], size: int = _BLOCK) -> list[list[int]]:
+    """Places, in order, as blocks of at most `size`."""
+    return [[*places[start : start + size]] for start in range(0, len(places), size)]
 
 
 def score_items(

@@ -24,7 +24,7 @@ from carrara.recipe import EvaluateRecipe
 from carrara.tasks import HELDOUT_ANSWERS, LATENCY, OF_DATASET, WITHOUT_QUESTIONS, is_own, task_names
 from carrara.workspace import Workspace, artefact_id
 
-FORMAT = 9  # raised when the same inputs would give other scores
+FORMAT = 10  # raised when the same inputs would give other scores
 
 
 @dataclass(frozen=True)
