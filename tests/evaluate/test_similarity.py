@@ -15,7 +15,7 @@ from carrara.errors import Refusal
 from carrara.evaluate.own_pairs import is_of_pairs, read_own_pairs
 from carrara.evaluate.run import Evaluation, evaluate_model
 from carrara.evaluate.scores import Record
-from carrara.evaluate.similarity import intervals_in_words, similarity_figures
+from carrara.evaluate.similarity import intervals, similarity_figures
 from carrara.models import Model, resolve_model
 from carrara.models.embedder import embed
 from carrara.models.load import load_any
@@ -242,5 +242,5 @@ def test_figures_of_retrieval_are_over_the_queries_alone() -> None:
     assert found["spearman"].stderr == pytest.approx(0.2081666)
     assert (found["recall_at_1"].value, found["recall_at_1"].n, found["recall_at_1"].seconds) == (0.5, 2, 1.5)
     assert "ndcg_at_10" not in found
-    (sentence,) = intervals_in_words(list(found.values()))
-    assert sentence == "t spearman: 0.500, 95 % interval 0.005 to 0.798"
+    told = intervals(list(found.values()))
+    assert told == {"t": {"spearman": (pytest.approx(0.005, abs=5e-4), pytest.approx(0.798, abs=5e-4))}}

@@ -99,6 +99,7 @@ def _options(store: Workspace, model: Model) -> dict[str, Any]:
 
 def _result(evaluation: Evaluation) -> dict[str, Any]:
     """What a program reads of an evaluation."""
+    from carrara.evaluate.similarity import intervals
     from carrara.models.machine import peak_memory_mb
 
     labels = {task: [asdict(label) | {"f1": label.f1} for label in own] for task, own in _labels(evaluation).items()}
@@ -107,6 +108,7 @@ def _result(evaluation: Evaluation) -> dict[str, Any]:
         "id": evaluation.artefact.reference,
         "tasks": [asdict(figure) for figure in evaluation.figures],
         "labels": labels,
+        "intervals": intervals(evaluation.figures),
         "seconds": evaluation.artefact.summary["seconds"],
         "missing": evaluation.missing,
         "peak_memory_mb": peak_memory_mb(),
@@ -160,10 +162,11 @@ def _value(figure: Figure | None) -> str:
 
 
 def _print_intervals(evaluation: Evaluation, whose: str) -> None:
-    from carrara.evaluate.similarity import intervals_in_words
+    from carrara.evaluate.similarity import intervals
 
-    for sentence in intervals_in_words(evaluation.figures):
-        print_line(f"interval  {whose}{sentence}")
+    for task, own in intervals(evaluation.figures).items():
+        for metric, (low, high) in own.items():
+            print_line(f"interval  {whose}{task} {metric}: {low:.3f} to {high:.3f} (95 %)")
 
 
 def _print_labels(evaluation: Evaluation, whose: str) -> None:

@@ -91,16 +91,13 @@ def similarity_figures(records: Sequence[Record]) -> list[Figure]:
     return found
 
 
-def intervals_in_words(found: Sequence[Figure]) -> list[str]:
-    """A sentence for each correlation with its 95 % interval."""
-    sentences: list[str] = []
+def intervals(found: Sequence[Figure]) -> dict[str, dict[str, tuple[float, float]]]:
+    """By task the 95 % interval of each correlation."""
+    told: dict[str, dict[str, tuple[float, float]]] = {}
     for figure in found:
         if figure.metric in _CORRELATIONS and figure.stderr is not None:
-            low, high = fisher_interval(figure.value, figure.stderr)
-            sentences.append(
-                f"{figure.task} {figure.metric}: {figure.value:.3f}, 95 % interval {low:.3f} to {high:.3f}"
-            )
-    return sentences
+            told.setdefault(figure.task, {})[figure.metric] = fisher_interval(figure.value, figure.stderr)
+    return told
 
 
 def _embedded(loaded: Loaded, questions: Questions, progress: Progress) -> list[_Pair]:
