@@ -1,30 +1,46 @@
-"""The chat in the terminal: what is remembered, the commands, and the command line around them."""
+"""The chat in the terminal, without the terminal: what is remembered, taken back, asked anew and saved."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from carrara.cli.chat import _printable, chat_command
 from carrara.data.example import Message
 from carrara.errors import Refusal
-from carrara.models import Model
-from carrara.serve.conversation import Command, Conversation, parse_command
-from carrara.serve.engine import ContextExceeded
+from carrara.serve.conversation import HELP, Command, Conversation, parse_command, save
+from carrara.serve.engine import ChatRequest, ContextExceeded, Piece, TextRequest
 
 from .scripted import Scripted
 
 
+class Counting(Scripted):
+    """Says which answer it is; `fails` makes the next one break before its first word."""
+
+    fails = False
+
+    def answer(self, request: ChatRequest | TextRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
+        pieces = super().answer(request, cancelled)
+        self.words = (f"answer {len(self.asked)}",)
+        return iter(()) if self.fails else pieces
+
+
 def say(conversation: Conversation, text: str) -> str:
-    return "".join(piece.text for piece in conversation.ask(text, lambda: False))
+    return _heard(conversation.ask(text, lambda: False))
+
+
+def _heard(pieces: Iterator[Piece]) -> str:
+    return "".join(piece.text for piece in pieces)
+
+
+def contents(conversation: Conversation) -> list[str]:
+    return [message.content for message in conversation.messages]
+
+
+def never() -> bool:
+    return False
 
 
 def test_commands_are_told_from_words_to_the_model() -> None:
@@ -33,6 +49,13 @@ def test_commands_are_told_from_words_to_the_model() -> None:
     assert parse_command("/reset") == Command("reset", "")
     with pytest.raises(Refusal, match="no command '/rol'; /help"):
         parse_command("/rol x")
+
+
+def test_the_help_names_every_command_and_fits_a_narrow_window() -> None:
+    assert max(map(len, HELP.splitlines())) <= 40
+    named = [line.split()[0][1:] for line in HELP.splitlines() if line.startswith("/")]
+    assert all(parse_command(f"/{name}") == Command(name, "") for name in named)  # type: ignore[arg-type]
+    assert len(named) == 9
 
 
 def test_the_conversation_is_kept_and_the_role_goes_in_front() -> None:
@@ -55,6 +78,14 @@ def test_a_refused_question_is_forgotten() -> None:
     assert conversation.messages == []
 
 
+@pytest.mark.parametrize(("role", "text"), [(None, "a\udcff"), ("a\udcff", "hello")])
+def test_bytes_that_are_no_text_are_refused(role: str | None, text: str) -> None:
+    engine = Scripted()
+    with pytest.raises(Refusal, match="no UTF-8 text"):
+        say(Conversation(engine, "m", role=role), text)
+    assert engine.asked == []
+
+
 def test_an_answer_broken_off_is_kept_as_far_as_it_came() -> None:
     engine = Scripted()
     engine.gate.clear()
@@ -65,78 +96,108 @@ def test_an_answer_broken_off_is_kept_as_far_as_it_came() -> None:
     assert conversation.messages == [Message("user", "one"), Message("assistant", "Hello")]
 
 
-def test_control_characters_stay_out_of_the_terminal() -> None:
-    assert _printable("a\x1b[2Jb\x07\x9b c\n\td\x7f") == "a[2Jb c\n\td"
+def test_an_empty_answer_is_an_answer() -> None:
+    conversation = Conversation(Scripted(words=()), "m")
+    assert say(conversation, "one") == ""
+    assert contents(conversation) == ["one", ""]
 
 
-def run_chat(model: Model, workspace: Path, *options: str, typed: str = "") -> tuple[str, str]:
-    app = typer.Typer()
-    app.command()(chat_command)
-    arguments = [str(model.path), "--workspace", str(workspace), "--temperature", "0", "--max-tokens", "6", *options]
-    result = CliRunner().invoke(app, arguments, input=typed, catch_exceptions=False)
-    assert result.exit_code == 0
-    return result.stdout, result.stderr
+def test_another_answer_takes_the_place_of_the_last_under_the_next_seed() -> None:
+    engine = Counting()
+    conversation = Conversation(engine, "m", seed=2**63 - 2)
+    say(conversation, "one")
+    say(conversation, "two")
+    assert _heard(conversation.regenerate(never)) == "answer 3"
+    assert contents(conversation) == ["one", "answer 1", "two", "answer 3"]
+    _heard(conversation.regenerate(never))
+    _heard(conversation.edit("three", never))
+    say(conversation, "four")
+    seeds = [request.seed for request in engine.asked]
+    assert seeds == [2**63 - 2, 2**63 - 2, 2**63 - 1, -(2**63), 2**63 - 2, 2**63 - 2]
+    assert contents(conversation) == ["one", "answer 1", "three", "answer 5", "four", "answer 6"]
+    assert [message.content for message in engine.asked[3].messages] == ["one", "answer 1", "two"]
 
 
-def test_one_question_from_a_script(tiny_models: dict[str, Model], tmp_path: Path) -> None:
-    plain, _ = run_chat(tiny_models["base"], tmp_path, "--once", "hello")
-    printed, _ = run_chat(tiny_models["base"], tmp_path, "--once", "hello", "--json")
-    answer = json.loads(printed)
-    assert plain == _printable(answer["answer"]) + "\n"
-    assert (answer["finish_reason"], answer["prompt_tokens"], answer["completion_tokens"]) == ("length", 11, 6)
+def test_without_a_seed_chance_decides_and_at_temperature_0_nothing_would_change() -> None:
+    engine = Counting()
+    conversation = Conversation(engine, "m")
+    say(conversation, "one")
+    _heard(conversation.regenerate(never))
+    assert [request.seed for request in engine.asked] == [None, None]
+    certain = Conversation(engine, "m", temperature=0)
+    say(certain, "one")
+    with pytest.raises(Refusal, match="higher --temperature"):
+        certain.regenerate(never)
 
 
-def test_lines_from_a_pipe(tiny_models: dict[str, Model], tmp_path: Path) -> None:
-    typed = "/help\n\nhello\n/nonsense\n/reset\nhello\n/quit\nnever asked\n"
-    out, err = run_chat(tiny_models["base"], tmp_path, typed=typed)
-    once, _ = run_chat(tiny_models["base"], tmp_path, "--once", "hello")
-    assert out == once * 2
-    assert "/role TEXT" in err
-    assert "no command '/nonsense'" in err
+def test_the_last_answer_stays_until_another_comes() -> None:
+    engine = Counting()
+    conversation = Conversation(engine, "m")
+    say(conversation, "one")
+    engine.fails = True
+    assert _heard(conversation.regenerate(never)) == ""
+    assert _heard(conversation.edit("two", never)) == ""
+    assert contents(conversation) == ["one", "answer 1"]
 
 
-def test_json_is_for_a_single_question(tiny_models: dict[str, Model], tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="--json needs --once"):
-        run_chat(tiny_models["base"], tmp_path, "--json")
+def test_undo_takes_back_one_question_after_the_other() -> None:
+    conversation = Conversation(Counting(), "m")
+    say(conversation, "one")
+    say(conversation, "two")
+    assert conversation.last_question == "two"
+    conversation.undo()
+    assert contents(conversation) == ["one", "answer 1"]
+    conversation.undo()
+    for use in (conversation.undo, lambda: conversation.regenerate(never), lambda: conversation.edit("x", never)):
+        with pytest.raises(Refusal, match="nothing was asked yet"):
+            use()
 
 
-def test_help_needs_no_heavy_library() -> None:
-    code = (
-        "import sys, carrara.cli.serve, carrara.cli.chat\n"
-        "print([name for name in ('torch', 'transformers', 'fastapi', 'uvicorn', 'pydantic') if name in sys.modules])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"
+def test_two_conversations_share_what_was_said_and_part() -> None:
+    conversation = Conversation(Counting(), "m", role="a poet", seed=1)
+    say(conversation, "one")
+    other = conversation.beside("run/1")
+    say(other, "two")
+    assert contents(conversation) == ["one", "answer 1"]
+    assert contents(other) == ["one", "answer 1", "two", "answer 2"]
+    assert (other.role, other.model, other.id == conversation.id) == ("a poet", "run/1", False)
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_ctrl_c_stops_an_answer_and_ctrl_d_leaves(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from serve.scripted import Scripted\n"
-        "from carrara.cli.chat import _talk\n"
-        "from carrara.serve.conversation import Conversation\n"
-        "engine = Scripted(); engine.gate.clear()\n"
-        "_talk(Conversation(engine, 'm'))\n"
-        "print('left after', engine.gave_up)"
-    )
-    terminal, inside = os.openpty()
-    command = [sys.executable, "-c", code, str(Path(__file__).parents[1])]
-    with subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, start_new_session=True) as process:
-        seen = _read_until(terminal, b"> ")
-        os.write(terminal, b"hello\n")
-        seen += _read_until(terminal, b"Hello")
-        process.send_signal(signal.SIGINT)
-        seen += _read_until(terminal, b"> ")
-        os.write(terminal, b"\x04")
-        assert b"left after 1" in _read_until(terminal, b"left after 1")
-        assert process.wait(10) == 0
-    os.close(inside)
-    os.close(terminal)
+def test_saving_rows_and_pages(tmp_path: Path) -> None:
+    conversation = Conversation(Counting(), "m", role="a poet")
+    say(conversation, "wo liegt\nCarrara? 🙂")
+    script = conversation.script
+    save(str(tmp_path / "said.jsonl"), [script, script])
+    rows = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert rows == 2 * [
+        {
+            "messages": [
+                {"role": "system", "content": "a poet"},
+                {"role": "user", "content": "wo liegt\nCarrara? 🙂"},
+                {"role": "assistant", "content": "answer 1"},
+            ]
+        }
+    ]
+    save(str(tmp_path / "said.md"), [script])
+    assert (tmp_path / "said.md").read_text(encoding="utf-8").startswith("## system\n\na poet\n\n## user\n\nwo liegt")
 
 
-def _read_until(terminal: int, mark: bytes) -> bytes:
-    seen = b""
-    while mark not in seen.replace(b"hello", b""):
-        seen += os.read(terminal, 1024)
-    return seen
+def test_saving_overwrites_nothing_and_refuses_what_it_cannot(tmp_path: Path) -> None:
+    conversation = Conversation(Counting(), "m")
+    with pytest.raises(Refusal, match="nothing was said yet"):
+        save(str(tmp_path / "a.jsonl"), [conversation.script])
+    say(conversation, "one")
+    there = tmp_path / "there.md"
+    there.write_text("mine")
+    for name, sentence in {
+        str(there): "is there already",
+        str(tmp_path / "a.txt"): r"\.jsonl .* or \.md",
+        "": r"\.jsonl .* or \.md",
+        str(tmp_path / "no" / "a.md"): "cannot be written",
+        str(tmp_path / "\0.md"): "cannot be written",
+        "/proc/a.md": "cannot be written",
+    }.items():
+        with pytest.raises(Refusal, match=sentence):
+            save(name, [conversation.script])
+    assert there.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [there]

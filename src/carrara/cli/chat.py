@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,119 +12,136 @@ from carrara.cli.options import JsonOption, WorkspaceOption
 from carrara.errors import Refusal
 
 if TYPE_CHECKING:
+    from carrara.cli.screen import Spoken
+    from carrara.models import Model
     from carrara.serve.conversation import Conversation
-    from carrara.serve.engine import Piece
+    from carrara.serve.engine import Engine
+    from carrara.workspace import Workspace
 
 
 def chat_command(
     model: Annotated[str, typer.Argument(metavar="MODEL|RUN", help="Whom to talk to.")],
-    role: Annotated[str | None, typer.Option(help='Who the model is to be, e.g. "a patient teacher".')] = None,
+    role: Annotated[
+        str | None, typer.Option(metavar="NAME|TEXT", help='A stored role, or who to be: "a patient teacher".')
+    ] = None,
+    compare: Annotated[
+        str | None, typer.Option(metavar="MODEL|RUN", help="Another model that answers beside the first.")
+    ] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="The most tokens of one answer.")] = None,
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0 gives the likeliest answer.")] = 0.7,
     seed: Annotated[int | None, typer.Option(min=-(2**63), max=2**63 - 1, help="Draw the same answer again.")] = None,
     once: Annotated[str | None, typer.Option(metavar="TEXT", help="Ask this, print the answer and leave.")] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the conversation in the workspace; without this nothing is kept.")
+    ] = False,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Talk to a model or a run; /help shows the commands, Ctrl-C stops an answer."""
     if json and once is None:
         raise Refusal("--json needs --once TEXT; a conversation is printed as it is spoken.")
-    from carrara.models import resolve_model
+    from carrara.cli.screen import listen_silently, show
+    from carrara.cli.talk import Talk
     from carrara.serve.conversation import Conversation
-    from carrara.serve.transformers_engine import load_engine
+    from carrara.serve.roles import choose_role
     from carrara.workspace import open_workspace
 
-    resolved = resolve_model(open_workspace(workspace), model, make_progress())
-    engine = load_engine({model: resolved})
-    conversation = Conversation(engine, model, role=role, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    if once is None:
-        _talk(conversation)
-    elif json:
-        _print_json(conversation, model, once)
-    else:
-        _print_answer(conversation.ask(once, lambda: False))
-
-
-def _talk(conversation: Conversation) -> None:
-    """Read lines and answer them until the input ends, by /quit, Ctrl-D, or Ctrl-C at the prompt."""
-    from carrara.serve.conversation import HELP, parse_command
-
-    if sys.stdin.isatty():
-        import readline  # noqa: F401  # gives input() line editing and history
-
-        print("Say something; /help shows the commands.", file=sys.stderr)
-    while (line := _read_line()) is not None:
-        try:
-            command = parse_command(line)
-            if command is None:
-                with _interrupts() as interrupted:
-                    _print_answer(conversation.ask(line, interrupted))
-            elif command.name == "quit":
-                return
-            elif command.name == "help":
-                print(HELP, file=sys.stderr)
-            elif command.name == "reset":
-                conversation.reset()
-            else:
-                conversation.role = command.argument or None
-        except Refusal as error:
-            print(error, file=sys.stderr)
-
-
-def _read_line() -> str | None:
-    """The next line that isn't blank; None when there is no more."""
-    at_terminal = sys.stdin.isatty()
-    line = ""
-    while not line:
-        try:
-            line = input("> " if at_terminal else "").strip()
-        except UnicodeDecodeError as error:
-            raise Refusal("the input is no UTF-8 text; convert it first.") from error
-        except EOFError:
-            return None
-        except KeyboardInterrupt:
-            if at_terminal:
-                return None
-            raise
-    return line
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """While an answer is written, Ctrl-C only stops the answer; yields whether it was pressed."""
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    store, progress = open_workspace(workspace), make_progress()
+    chosen = choose_role(store, role, progress) if role else None
+    models = _Models(store, model)
+    engine, other = models.open_beside(compare) if compare else (models.open(), None)
+    first = Conversation(engine, model, role=chosen, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    talk = Talk(
+        [first, first.beside(other)] if other else [first],
+        models.open_beside,
+        lambda given: choose_role(store, given, progress),
+        _keeper(store) if keep else lambda conversation, tokens: None,
+    )
     try:
-        yield lambda: bool(pressed)
+        if once is None:
+            talk.run()
+            return
+        spoken = talk.answer(lambda c, cancelled: c.ask(once, cancelled), listen_silently if json else show, _never)
     finally:
-        signal.signal(signal.SIGINT, before)
+        talk.close()
+    if json:
+        first_answer, *others = map(_answer_json, spoken)
+        print_json(first_answer | ({"compared": others[0]} if others else {}))
 
 
-def _print_answer(pieces: Iterator[Piece]) -> None:
-    last = None
-    for piece in pieces:
-        last = piece
-        print(_printable(piece.text), end="", flush=True)
-    print()
-    if last is not None and last.finish_reason == "length":
-        print(f"(cut after {last.completion_tokens} tokens; --max-tokens allows more)", file=sys.stderr)
+def _never() -> bool:
+    return False
 
 
-def _printable(text: str) -> str:
-    """The text without control characters, with which a model could steer the terminal."""
-    return "".join(char for char in text if char in "\n\t" or not (ord(char) < 32 or 127 <= ord(char) < 160))
-
-
-def _print_json(conversation: Conversation, model: str, text: str) -> None:
-    start = time.monotonic()
-    pieces = list(conversation.ask(text, lambda: False))
-    last = pieces[-1]
-    answer = {
-        "model": model,
-        "answer": "".join(piece.text for piece in pieces),
-        "finish_reason": last.finish_reason,
-        "prompt_tokens": last.prompt_tokens,
-        "completion_tokens": last.completion_tokens,
-        "seconds": round(time.monotonic() - start, 3),
+def _answer_json(spoken: Spoken) -> dict[str, Any]:
+    last = spoken.last
+    return {
+        "model": spoken.model,
+        "answer": spoken.text,
+        "finish_reason": last.finish_reason if last else None,
+        "prompt_tokens": last.prompt_tokens if last else None,
+        "completion_tokens": last.completion_tokens if last else None,
+        "seconds": round(spoken.seconds, 3),
     }
-    print_json(answer)
+
+
+def _keeper(workspace: Workspace) -> Callable[[Conversation, int | None], None]:
+    """What keeps a conversation under the name of whoever is logged in."""
+    import getpass
+
+    from carrara.serve.journal import open_journal
+
+    try:
+        person = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        person = "me"
+    journal = open_journal(workspace)
+
+    def keep(conversation: Conversation, tokens: int | None) -> None:
+        said = conversation.script if conversation.messages else ()
+        journal.keep(conversation.id, person, conversation.model, said, tokens)
+
+    return keep
+
+
+class _Models:
+    """Opens what is talked to: the chat's model, alone or with one beside it."""
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        self._workspace = workspace
+        self._name = name
+        self._own = self._resolve(name)
+
+    def open(self) -> Engine:
+        """An engine with the chat's model."""
+        return self._load({self._name: self._own})
+
+    def open_beside(self, name: str) -> tuple[Engine, str]:
+        """An engine with the chat's model and another, or with its base for no name, and what that is called."""
+        other = self._resolve(name) if name else self._base()
+        name = name or other.name
+        if name == self._name:
+            raise Refusal(f"{name} is who answers already; name another model to compare it with.")
+        return self._load({self._name: self._own, name: other}), name
+
+    def _resolve(self, name: str) -> Model:
+        from carrara.models import resolve_model
+
+        return resolve_model(self._workspace, name, make_progress())
+
+    def _base(self) -> Model:
+        """What the chat's run was tuned from; raises Refusal if it is no run."""
+        from carrara.models import Model, model_of_run
+
+        run = self._own.source
+        if "model" not in run.inputs:
+            raise Refusal(f"{self._name} is no run, so there is no base to compare it with; write /compare MODEL.")
+        base = self._workspace.get(run.inputs["model"])
+        if base.kind == "run":
+            return model_of_run(base, self._workspace)
+        return Model(base.name, base.path, base.digest, None, None, base, self._own.four_bit)
+
+    def _load(self, models: Mapping[str, Model]) -> Engine:
+        from carrara.serve.transformers_engine import load_engine
+
+        return load_engine(models)

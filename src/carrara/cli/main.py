@@ -11,9 +11,11 @@ from typing import Any
 
 import typer
 
+from carrara.cli.audit import audit_app
 from carrara.cli.chat import chat_command
 from carrara.cli.check import check_command
 from carrara.cli.compare import compare_command
+from carrara.cli.conversations import conversations_app
 from carrara.cli.data import data_app
 from carrara.cli.demo import demo_command
 from carrara.cli.doctor import doctor_command
@@ -21,6 +23,7 @@ from carrara.cli.evaluate import evaluate_command
 from carrara.cli.explain import explain_command
 from carrara.cli.models import models_app
 from carrara.cli.prepare import prepare_command
+from carrara.cli.roles import roles_app
 from carrara.cli.run import run_command
 from carrara.cli.runs import runs_command
 from carrara.cli.serve import serve_command
@@ -51,7 +54,10 @@ def make_app() -> typer.Typer:
     app.command("compare")(compare_command)
     app.command("explain")(explain_command)
     app.command("chat")(chat_command)
+    app.add_typer(roles_app, name="roles")
+    app.add_typer(conversations_app, name="conversations")
     app.command("serve")(serve_command)
+    app.add_typer(audit_app, name="audit")
     app.command("run")(run_command)
     app.command("runs")(runs_command)
     app.command("doctor")(doctor_command)
