@@ -47,8 +47,8 @@ def test_help_names_every_verb(carrara: Command) -> None:
     result = carrara("--help")
     assert result.returncode == 0
     assert result.stderr == ""
-    verbs = "prepare tune evaluate compare explain chat roles conversations serve audit run runs models demo doctor"
-    for verb in verbs.split():
+    verbs = "prepare tune evaluate compare explain export chat roles conversations serve audit run runs models doctor"
+    for verb in ["demo", *verbs.split()]:
         assert f"\n  {verb} " in result.stdout
 
 

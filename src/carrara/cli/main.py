@@ -21,6 +21,7 @@ from carrara.cli.demo import demo_command
 from carrara.cli.doctor import doctor_command
 from carrara.cli.evaluate import evaluate_command
 from carrara.cli.explain import explain_command
+from carrara.cli.export import export_command
 from carrara.cli.models import models_app
 from carrara.cli.prepare import prepare_command
 from carrara.cli.roles import roles_app
@@ -53,6 +54,7 @@ def make_app() -> typer.Typer:
     app.command("evaluate")(evaluate_command)
     app.command("compare")(compare_command)
     app.command("explain")(explain_command)
+    app.command("export")(export_command)
     app.command("chat")(chat_command)
     app.add_typer(roles_app, name="roles")
     app.add_typer(conversations_app, name="conversations")

@@ -1,7 +1,7 @@
 """Reading a GGUF file of the llama architecture into Hugging Face form.
 
 Weights are de-quantised to float32, which represents every GGUF type exactly; the rotary
-permutation of the query and key rows is undone. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+permutation of the query and key rows is undone. `export/gguf.py` writes what is read here. Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _HEADER = struct.Struct("<4sIQQ")
 _LIMIT = 1 << 20  # more tensors or metadata keys than any real model has
 
+ROPE_FACTORS = "rope_freqs.weight"
 _TENSOR_NAMES = {
     "token_embd.weight": "model.embed_tokens.weight",
     "output_norm.weight": "model.norm.weight",
@@ -39,6 +40,31 @@ _BLOCK_NAMES = {
     "ffn_up.weight": "mlp.up_proj.weight",
     "ffn_down.weight": "mlp.down_proj.weight",
 }
+
+_LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+
+
+def tensor_names(blocks: int) -> dict[str, str]:
+    """The matrices and norms of a llama model with so many blocks, an untied head among them: GGUF's name -> ours."""
+    of_blocks = {
+        f"blk.{index}.{ours}": f"model.layers.{index}.{theirs}"
+        for index in range(blocks)
+        for ours, theirs in _BLOCK_NAMES.items()
+    }
+    return {**_TENSOR_NAMES, **of_blocks}
+
+
+def llama_3_factors(rope: Mapping[str, Any], width: int) -> np.ndarray:
+    """By what Llama 3's scaling divides each rotary frequency of a head of so many values, `(width / 2,)` in float32.
+
+    `rope` are the rope parameters of a configuration. Long waves are stretched by `factor`, short ones are left alone.
+    """
+    import numpy as np
+
+    wavelengths = 2 * np.pi * rope["rope_theta"] ** (np.arange(0, width, 2) / width)
+    low, high = rope["low_freq_factor"], rope["high_freq_factor"]
+    smooth = np.clip((rope["original_max_position_embeddings"] / wavelengths - low) / (high - low), 0, 1)
+    return (1 / ((1 - smooth) / rope["factor"] + smooth)).astype(np.float32)
 
 
 def check_header(path: Path) -> None:
@@ -88,9 +114,11 @@ def _convert(path: Path, target: Path) -> None:
             f"{path} holds a model of architecture '{architecture}'; only 'llama' is read from GGUF. "
             "Use the model's Hugging Face folder instead."
         )
+    factors = next((_dequantized(tensor, path) for tensor in reader.tensors if tensor.name == ROPE_FACTORS), None)
+    rope = _rope(fields) if factors is None else _llama_3(fields, factors, path)
     tensors = _weights(reader, path, heads=int(fields["llama.attention.head_count"]), kv_heads=_kv_heads(fields))
     _check_complete(tensors, int(fields["llama.block_count"]), path)
-    config = _config(fields, tensors)
+    config = _config(fields, tensors, rope)
     (target / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     write_tokenizer(fields, target)
@@ -102,7 +130,7 @@ def _kv_heads(fields: Mapping[str, Any]) -> int:
 
 def _weights(reader: GGUFReader, path: Path, heads: int, kv_heads: int) -> dict[str, np.ndarray]:
     weights: dict[str, np.ndarray] = {}
-    for tensor in reader.tensors:
+    for tensor in (tensor for tensor in reader.tensors if tensor.name != ROPE_FACTORS):
         name = _hugging_face_name(tensor.name, path)
         values = _dequantized(tensor, path)
         if name.endswith("q_proj.weight"):
@@ -115,9 +143,7 @@ def _weights(reader: GGUFReader, path: Path, heads: int, kv_heads: int) -> dict[
 
 def _check_complete(tensors: Mapping[str, np.ndarray], blocks: int, path: Path) -> None:
     """Refuse a file that does not hold every tensor of as many blocks as it names, and no others."""
-    wanted = {"model.embed_tokens.weight", "model.norm.weight"}
-    for index in range(min(blocks, len(tensors) + 1)):
-        wanted |= {f"model.layers.{index}.{tail}" for tail in _BLOCK_NAMES.values()}
+    wanted = {*tensor_names(min(blocks, len(tensors) + 1)).values()} - {"lm_head.weight"}
     if wrong := sorted(wanted ^ set(tensors) - {"lm_head.weight"}):
         verb = "lacks" if wrong[0] in wanted else "has too much"
         raise Refusal(f"{path} names {blocks} blocks and {verb} {wrong[0]}; fetch the file again.")
@@ -157,22 +183,20 @@ def _unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
     return np.ascontiguousarray(halves.reshape(rows.shape))
 
 
-def _config(fields: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    width = int(fields["llama.embedding_length"])
-    heads = int(fields["llama.attention.head_count"])
+def _config(fields: Mapping[str, Any], tensors: Mapping[str, np.ndarray], rope: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "hidden_act": "silu",
-        "hidden_size": width,
+        "hidden_size": int(fields["llama.embedding_length"]),
         "intermediate_size": int(fields["llama.feed_forward_length"]),
         "num_hidden_layers": int(fields["llama.block_count"]),
-        "num_attention_heads": heads,
+        "num_attention_heads": int(fields["llama.attention.head_count"]),
         "num_key_value_heads": _kv_heads(fields),
-        "head_dim": int(fields.get("llama.rope.dimension_count", width // heads)),
+        "head_dim": _head_width(fields),
         "max_position_embeddings": int(fields["llama.context_length"]),
         "rms_norm_eps": _shortest(fields["llama.attention.layer_norm_rms_epsilon"]),
-        "rope_parameters": _rope(fields),
+        "rope_parameters": rope,
         "vocab_size": int(tensors["model.embed_tokens.weight"].shape[0]),
         "tie_word_embeddings": "lm_head.weight" not in tensors,
         "bos_token_id": fields.get("tokenizer.ggml.bos_token_id"),
@@ -180,6 +204,11 @@ def _config(fields: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> dic
         "pad_token_id": fields.get("tokenizer.ggml.padding_token_id"),
         "dtype": "float32",
     }
+
+
+def _head_width(fields: Mapping[str, Any]) -> int:
+    usual = int(fields["llama.embedding_length"]) // int(fields["llama.attention.head_count"])
+    return int(fields.get("llama.rope.dimension_count", usual))
 
 
 def _rope(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,6 +221,19 @@ def _rope(fields: Mapping[str, Any]) -> dict[str, Any]:
         rope |= {"rope_type": "linear", "factor": _shortest(fields["llama.rope.scaling.factor"])}
     elif kind != "none":
         raise Refusal(f"rope scaling '{kind}' is not read from GGUF; use the model's Hugging Face folder.")
+    return rope
+
+
+def _llama_3(fields: Mapping[str, Any], factors: np.ndarray, path: Path) -> dict[str, Any]:
+    """The scaling that gives the stored factors; the file does not say how they came to be."""
+    import numpy as np
+
+    rope = {**_rope(fields), "rope_type": "llama3", "factor": float(factors.max()), **_LLAMA_3}
+    computed = llama_3_factors(rope, _head_width(fields))
+    if factors.shape != computed.shape or not np.allclose(factors, computed, rtol=1e-4) or rope["factor"] == 1:
+        raise Refusal(
+            f"{path}: '{ROPE_FACTORS}' holds other factors than Llama 3's; use the model's Hugging Face folder."
+        )
     return rope
 
 

@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 from carrara.errors import Refusal
 
 if TYPE_CHECKING:
+    from tokenizers.normalizers import Normalizer
     from tokenizers.pre_tokenizers import PreTokenizer
 
-_CONTROL, _USER_DEFINED = 3, 4  # llama.cpp's token types
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # llama.cpp's token types
 
-_LLAMA_3 = ("llama-bpe", "llama3", "llama-v3")
+SPACE = "▁"  # of SentencePiece
+LLAMA_3 = "llama-bpe"
+PRE_TOKENIZERS = ("gpt-2", "smollm", LLAMA_3)  # of the names that mean the same, the usual one
+_LLAMA_3 = (LLAMA_3, "llama3", "llama-v3")
 _LLAMA_3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -63,7 +67,8 @@ def _adds_bos(fields: Mapping[str, Any]) -> bool:
     return bool(fields.get("tokenizer.ggml.add_bos_token", usual))
 
 
-def _pre_tokenizer(name: str) -> PreTokenizer:
+def pre_tokenizer(name: str) -> PreTokenizer:
+    """The pre-tokenizer that a GGUF file names; raises Refusal for one that is not known here."""
     from tokenizers import Regex, pre_tokenizers
 
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
@@ -90,7 +95,7 @@ def _write_byte_level(fields: Mapping[str, Any], target: Path) -> None:
     # Llama 3 takes a word that is in the vocabulary whole, whatever the merges would make of it.
     whole_words = fields.get("tokenizer.ggml.pre") in _LLAMA_3
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=merges, ignore_merges=whole_words))
-    tokenizer.pre_tokenizer = _pre_tokenizer(fields.get("tokenizer.ggml.pre", "default"))
+    tokenizer.pre_tokenizer = pre_tokenizer(fields.get("tokenizer.ggml.pre", "default"))
     tokenizer.decoder = decoders.ByteLevel()
     _add_marked_tokens(tokenizer, fields)
     if _adds_bos(fields):
@@ -99,6 +104,7 @@ def _write_byte_level(fields: Mapping[str, Any], target: Path) -> None:
 
 
 def _write_sentencepiece(fields: Mapping[str, Any], target: Path) -> None:
+    from tokenizers import normalizers
     from transformers import LlamaTokenizer
     from transformers.tokenization_utils_base import generate_merges
 
@@ -107,6 +113,10 @@ def _write_sentencepiece(fields: Mapping[str, Any], target: Path) -> None:
     scores = dict(zip(tokens, fields["tokenizer.ggml.scores"], strict=True))
     tokenizer = LlamaTokenizer(vocab=vocabulary, merges=generate_merges(vocabulary, scores))
     backend = tokenizer.backend_tokenizer
+    spaces: list[Normalizer] = [normalizers.Replace(" ", SPACE)]
+    if fields.get("tokenizer.ggml.add_space_prefix", True):  # before each stretch of text between special tokens
+        spaces.insert(0, normalizers.Prepend(SPACE))
+    backend.normalizer, backend.pre_tokenizer = normalizers.Sequence(spaces), None
     _add_marked_tokens(backend, fields)
     if _adds_bos(fields):
         _prepend(backend, tokens[fields["tokenizer.ggml.bos_token_id"]])
@@ -118,8 +128,8 @@ def _add_marked_tokens(tokenizer: Any, fields: Mapping[str, Any]) -> None:
 
     tokens = fields["tokenizer.ggml.tokens"]
     types = fields.get("tokenizer.ggml.token_type", [])
-    special = [AddedToken(t, special=True, normalized=False) for t, kind in zip(tokens, types) if kind == _CONTROL]
-    plain = [AddedToken(t, special=False, normalized=False) for t, kind in zip(tokens, types) if kind == _USER_DEFINED]
+    special = [AddedToken(t, special=True, normalized=False) for t, kind in zip(tokens, types) if kind == CONTROL]
+    plain = [AddedToken(t, special=False, normalized=False) for t, kind in zip(tokens, types) if kind == USER_DEFINED]
     tokenizer.add_special_tokens(special)
     tokenizer.add_tokens(plain)
 

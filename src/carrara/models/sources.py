@@ -30,7 +30,7 @@ TOKENIZER_FILES = (
 )
 MODEL_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
 _TOKENIZERS = ("tokenizer.json", "vocab.json")  # a tokenizer.model alone needs libraries that are not taken
-FORMAT = 1  # raised when the same source would give another model
+FORMAT = 2  # raised when the same source would give another model
 
 
 def import_model(workspace: Workspace, reference: Reference, progress: Progress) -> Artefact:

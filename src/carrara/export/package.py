@@ -1,0 +1,177 @@
+"""The stage: a model becomes files that other programs read, made once in the workspace or put into a folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from carrara.errors import Refusal
+from carrara.export.card import write_card
+from carrara.export.gguf import Quantization, write_gguf, write_gguf_adapter
+from carrara.export.merge import merge, require_written_out
+from carrara.export.ollama import leave_bos_to_template, modelfile
+from carrara.models import Model
+from carrara.models.sources import TOKENIZER_FILES
+from carrara.progress import Progress
+from carrara.workspace import Artefact, Draft, Workspace, is_full_disk
+
+Target = Literal["safetensors", "adapter", "gguf", "gguf-adapter", "ollama"]
+TARGETS: tuple[Target, ...] = ("safetensors", "adapter", "gguf", "gguf-adapter", "ollama")
+QUANTIZED: tuple[Target, ...] = ("gguf", "ollama")  # those that have a number format of their own
+
+FORMAT = 1  # raised when the same model would give other files
+_MODEL, _ADAPTER, _MERGED = "model.gguf", "adapter.gguf", "merged"
+
+
+@dataclass(frozen=True)
+class Package:
+    """An exported model: the folder, and the names of its files."""
+
+    folder: Path
+    files: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "folder": str(self.folder),
+            "files": [*self.files],
+            "passport": {"checks": [], "holds": None},
+        }
+
+
+def base_gguf(workspace: Workspace, model: Model, quantization: Quantization, progress: Progress) -> Path:
+    """The GGUF file of the model without its adapter, made once; raises Refusal where there can be none."""
+    require_written_out(model)
+
+    def write(folder: Path) -> None:
+        write_gguf(model.path, folder / _MODEL, quantization)
+
+    what = f"the base of {model.name}" if model.adapter else model.name
+    made_by = {"model": model.digest, "quantization": quantization}
+    source = None if model.adapter else model.source
+    return _made(workspace, f"{what} as GGUF, {quantization}", made_by, source, write, progress) / _MODEL
+
+
+def merged_gguf(workspace: Workspace, model: Model, quantization: Quantization, progress: Progress) -> Path:
+    """The GGUF file of the model with its adapter merged, made once; raises Refusal where there can be none."""
+    if model.adapter is None:
+        return base_gguf(workspace, model, quantization, progress)
+
+    def write(folder: Path) -> None:
+        (folder / _MERGED).mkdir()
+        merge(model, folder / _MERGED)
+        write_gguf(folder / _MERGED, folder / _MODEL, quantization)
+
+    made_by = {**model.identity(), "quantization": quantization}
+    return _made(workspace, f"{model.name} as GGUF, {quantization}", made_by, model.source, write, progress) / _MODEL
+
+
+def adapter_gguf(workspace: Workspace, model: Model, progress: Progress) -> Path:
+    """The GGUF file of the model's adapter, made once; raises Refusal where there can be none."""
+    require_written_out(model)
+    adapter = _adapter_of(model)
+
+    def write(folder: Path) -> None:
+        write_gguf_adapter(adapter, model.path, folder / _ADAPTER)
+        model.require_unchanged()
+
+    made_by = {**model.identity(), "only": "adapter"}
+    what = f"the adapter of {model.name} as GGUF"
+    return _made(workspace, what, made_by, model.source, write, progress) / _ADAPTER
+
+
+def _made(
+    workspace: Workspace,
+    what: str,
+    made_by: Mapping[str, Any],
+    source: Artefact | None,
+    write: Callable[[Path], None],
+    progress: Progress,
+) -> Path:
+    """The folder of the artefact that `made_by` determines, filled by `write` unless it stands."""
+
+    def build(draft: Draft) -> None:
+        progress.say(f"writing {what}")
+        write(draft.path)
+
+    inputs = {"model": source} if source else {}
+    made_by = {"format": FORMAT, **made_by}
+    say = progress.say
+    return workspace.make("gguf", made_by, build, name=what, inputs=inputs, scratch=(_MERGED,), on_wait=say).path
+
+
+def export_model(
+    workspace: Workspace, model: Model, target: Target, quantization: Quantization, out: Path, progress: Progress
+) -> Package:
+    """Fill the folder `out` with the model in one of the forms that `TARGETS` names, whole or not at all.
+
+    `quantization` is the number format of those in `QUANTIZED`. Raises Refusal for a folder that holds something
+    already, and for a model that the form cannot hold.
+    """
+    write: dict[Target, Callable[[Path], None]] = {
+        "safetensors": partial(_write_safetensors, workspace, model),
+        "adapter": partial(_write_adapter, model),
+        "gguf": lambda folder: _copy(merged_gguf(workspace, model, quantization, progress), folder),
+        "gguf-adapter": lambda folder: _copy(adapter_gguf(workspace, model, progress), folder),
+        "ollama": lambda folder: _write_ollama(workspace, model, quantization, folder, progress),
+    }
+    with _filled_at_once(out) as folder:
+        write[target](folder)
+        # The passport examines `folder` here, before it is moved to where the user wants it.
+        files = tuple(sorted(path.name for path in folder.iterdir()))
+    return Package(out, files)
+
+
+@contextmanager
+def _filled_at_once(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its place when all went well, and is gone when not."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise Refusal(f"{out} is not an empty folder; name another with -o.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        folder.replace(out)  # onto an empty folder, if there is one
+    except Exception as error:  # safetensors has a kind of its own for a full disk
+        if not is_full_disk(error):
+            raise
+        raise Refusal(f"the disk that holds {out} is full; make room and run the same command again.") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_safetensors(workspace: Workspace, model: Model, folder: Path) -> None:
+    merge(model, folder)
+    write_card(folder / "README.md", workspace, model)
+
+
+def _write_adapter(model: Model, folder: Path) -> None:
+    adapter = _adapter_of(model)
+    for name in ("adapter_config.json", "adapter_model.safetensors", *TOKENIZER_FILES):
+        if (adapter / name).is_file():
+            _copy(adapter / name, folder)
+
+
+def _write_ollama(
+    workspace: Workspace, model: Model, quantization: Quantization, folder: Path, progress: Progress
+) -> None:
+    require_written_out(model)
+    (folder / "Modelfile").write_text(modelfile(model, _MODEL), encoding="utf-8")  # before what takes long
+    _copy(merged_gguf(workspace, model, quantization, progress), folder)
+    leave_bos_to_template(folder / _MODEL)
+
+
+def _adapter_of(model: Model) -> Path:
+    if model.adapter is None:
+        raise Refusal(f"{model.name} has no adapter; export --to safetensors or --to gguf.")
+    return model.adapter
+
+
+def _copy(path: Path, folder: Path) -> None:
+    shutil.copyfile(path, folder / path.name)

@@ -1,0 +1,195 @@
+"""The stage: each form holds what it should, is made once, and leaves nothing when it cannot be made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from carrara.errors import Refusal
+from carrara.export.package import TARGETS, Target, adapter_gguf, base_gguf, export_model, merged_gguf
+from carrara.models import Model, resolve_model
+from carrara.models.gguf import convert_gguf
+from carrara.progress import Silent
+from carrara.workspace import Draft, Workspace
+from tests.export.llama import IDS, Llama, make_folder
+from tests.tiny import write_tiny_adapter
+
+FILES: dict[Target, set[str]] = {
+    "safetensors": {"README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+                    "tokenizer_config.json", "chat_template.jinja"},
+    "adapter": {"adapter_config.json", "adapter_model.safetensors"},
+    "gguf": {"model.gguf"},
+    "gguf-adapter": {"adapter.gguf"},
+    "ollama": {"model.gguf", "Modelfile"},
+}  # fmt: skip
+
+
+@pytest.fixture
+def model(workspace: Workspace, tmp_path: Path) -> Model:
+    base = make_folder(tmp_path / "base")
+    adapter = write_tiny_adapter(base, tmp_path / "adapter", width=64, r=4, lora_alpha=8)
+    return resolve_model(workspace, str(adapter), Silent())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_form_holds_its_files(workspace: Workspace, model: Model, tmp_path: Path, target: Target) -> None:
+    (tmp_path / "out").mkdir()  # empty, so it may be filled
+    package = export_model(workspace, model, target, "f16", tmp_path / "out", Silent())
+    assert {*package.files} == {path.name for path in (tmp_path / "out").iterdir()} == FILES[target]
+    told = package.to_json()
+    assert told["files"] == sorted(FILES[target])
+    assert told["passport"] == {"checks": [], "holds": None}
+    assert {path.name for path in tmp_path.iterdir()} == {"base", "adapter", "workspace", "out"}
+
+
+def test_merged_and_separate_answers_are_the_same(workspace: Workspace, model: Model, tmp_path: Path) -> None:
+    base, adapter = base_gguf(workspace, model, "f16", Silent()), adapter_gguf(workspace, model, Silent())
+    merged = merged_gguf(workspace, model, "f16", Silent())
+    expected = Llama(base, [adapter]).greedy(IDS, 8)[0]
+    assert Llama(merged).greedy(IDS, 8)[0] == expected != Llama(base).greedy(IDS, 8)[0]
+    export_model(workspace, model, "safetensors", "f16", tmp_path / "out", Silent())
+    network: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    written = network.generate(torch.tensor([IDS]), max_new_tokens=8, do_sample=False, eos_token_id=None)
+    assert written[0, len(IDS) :].tolist() == expected
+
+
+def test_the_same_is_made_once_and_what_differs_anew(workspace: Workspace, model: Model) -> None:
+    paths = [
+        base_gguf(workspace, model, "f16", Silent()),
+        base_gguf(workspace, model, "q8_0", Silent()),
+        merged_gguf(workspace, model, "f16", Silent()),
+        adapter_gguf(workspace, model, Silent()),
+    ]
+    before = [path.stat().st_mtime_ns for path in paths]
+    bare = replace(model, adapter=None, adapter_digest=None, name="another name")
+    assert base_gguf(workspace, bare, "f16", Silent()) == merged_gguf(workspace, bare, "f16", Silent()) == paths[0]
+    assert merged_gguf(workspace, model, "f16", Silent()) == paths[2]
+    assert adapter_gguf(workspace, model, Silent()) == paths[3]
+    assert [path.stat().st_mtime_ns for path in paths] == before
+    assert len(workspace.list("gguf")) == len({*paths}) == 4
+    assert all({path.name for path in paths[2].parent.iterdir()} == {"model.gguf", "artefact.json"} for _ in paths)
+
+
+def test_what_was_exported_is_read_again(workspace: Workspace, model: Model, tmp_path: Path) -> None:
+    export_model(workspace, model, "gguf", "f16", tmp_path / "out", Silent())
+    export_model(workspace, model, "safetensors", "f16", tmp_path / "whole", Silent())
+    (tmp_path / "back").mkdir()
+    convert_gguf(tmp_path / "out/model.gguf", tmp_path / "back")
+    whole, back = (load_file(tmp_path / place / "model.safetensors") for place in ("whole", "back"))
+    assert all(
+        torch.equal(whole[name].half().float() if whole[name].dim() > 1 else whole[name], back[name]) for name in whole
+    )
+    assert resolve_model(workspace, str(tmp_path / "whole"), Silent()).path.is_dir()
+
+
+def test_the_adapter_is_copied_as_it_is(workspace: Workspace, model: Model, tmp_path: Path) -> None:
+    export_model(workspace, model, "adapter", "f16", tmp_path / "out", Silent())
+    for name in FILES["adapter"]:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "adapter" / name).read_bytes()
+
+
+def test_the_card_tells_what_the_model_is_and_no_path(workspace: Workspace, model: Model, tmp_path: Path) -> None:
+    export_model(workspace, model, "safetensors", "f16", tmp_path / "out", Silent())
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert card.startswith("---\n")
+    assert "base, tuned with the method lora." in card
+    assert "AutoModelForCausalLM.from_pretrained" in card
+    assert f"| the adapter merged here | | `{model.adapter_digest}` |" in card
+    assert f"| {model.source.reference} | base | `{model.source.digest}` |" in card
+    assert str(tmp_path) not in card
+
+
+def test_the_card_of_a_run_tells_what_it_learned_from(workspace: Workspace, model: Model, tmp_path: Path) -> None:
+    def fill_dataset(draft: Draft) -> None:
+        draft.summary.update(splits={"train": 1234, "test": 5})
+
+    def fill_run(draft: Draft) -> None:
+        assert model.adapter is not None
+        shutil.copytree(model.adapter, draft.path, dirs_exist_ok=True)
+        draft.summary.update(method="lora")
+
+    dataset = workspace.make("dataset", {}, fill_dataset, name="/home/somebody/answers.jsonl")
+    inputs = {"model": model.source, "dataset": dataset}
+    run = workspace.make("run", {}, fill_run, name="base-lora", inputs=inputs)
+    export_model(
+        workspace, resolve_model(workspace, run.reference, Silent()), "safetensors", "f16", tmp_path / "out", Silent()
+    )
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "# base-lora" in card
+    assert "It learned from answers.jsonl: 1,234 rows." in card
+    assert f"| {run.reference} | base-lora | `{run.digest}` |" in card
+    assert "somebody" not in card
+
+
+# ---- what is refused ----
+
+
+def _refusal(workspace: Workspace, model: Model, target: Target, out: Path) -> str:
+    before = {path.name for path in out.parent.iterdir()}
+    with pytest.raises(Refusal) as refused:
+        export_model(workspace, model, target, "f16", out, Silent())
+    assert {path.name for path in out.parent.iterdir()} == before
+    return str(refused.value)
+
+
+def test_a_folder_that_holds_something_is_left_alone(workspace: Workspace, model: Model, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("mine")
+    assert "is not an empty folder" in _refusal(workspace, model, "adapter", tmp_path / "out")
+    assert "is not an empty folder" in _refusal(workspace, model, "adapter", tmp_path / "out/mine.txt")
+    assert (tmp_path / "out/mine.txt").read_text() == "mine"
+
+
+def test_what_cannot_be_exported_is_refused_and_leaves_nothing(
+    workspace: Workspace, model: Model, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    bare = replace(model, adapter=None, adapter_digest=None)
+    assert "has no adapter" in _refusal(workspace, bare, "adapter", out)
+    assert "has no adapter" in _refusal(workspace, bare, "gguf-adapter", out)
+    for target in ("safetensors", "gguf", "gguf-adapter", "ollama"):
+        assert "base in 4 bits" in _refusal(workspace, replace(model, four_bit=True), target, out)
+    (model.path / "chat_template.jinja").write_text("{{ messages[-1]['content'] }}")
+    assert "leaves it away" in _refusal(workspace, model, "ollama", out)
+    assert not workspace.list("gguf")
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(
+    workspace: Workspace, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_less(*_: Any) -> None:
+        raise OSError("4096 requested and 512 written")  # as NumPy says it
+
+    monkeypatch.setattr("gguf.GGUFWriter.write_tensor_data", write_less)
+    assert "is full; make room" in _refusal(workspace, model, "gguf", tmp_path / "out")
+    monkeypatch.setattr("carrara.export.package.merge", _no_space)
+    assert "is full; make room" in _refusal(workspace, model, "safetensors", tmp_path / "out")
+
+
+def _no_space(*_: Any) -> None:
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def test_an_adapter_overwritten_meanwhile_is_refused(
+    workspace: Workspace, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from carrara.export import package
+
+    original: Any = package.write_gguf_adapter
+
+    def overwrite(adapter: Path, base: Path, target: Path) -> None:
+        original(adapter, base, target)
+        config = json.loads((adapter / "adapter_config.json").read_text())
+        (adapter / "adapter_config.json").write_text(json.dumps(config | {"lora_alpha": 1}))
+
+    monkeypatch.setattr(package, "write_gguf_adapter", overwrite)
+    assert "was overwritten" in _refusal(workspace, model, "gguf-adapter", tmp_path / "out")
