@@ -12,7 +12,7 @@ import pytest
 from carrara.cli.main import main
 from tests.conftest import Command
 
-HEAVY = ("torch", "transformers", "fastapi", "pyarrow", "peft", "huggingface_hub", "numpy", "scipy", "uvicorn")
+HEAVY = ("torch", "transformers", "starlette", "pyarrow", "peft", "huggingface_hub", "numpy", "scipy", "uvicorn")
 SCRIPT = """
 import json, sys
 sys.argv = ["carrara", *sys.argv[1:]]
@@ -47,7 +47,9 @@ def test_help_names_every_verb(carrara: Command) -> None:
     result = carrara("--help")
     assert result.returncode == 0
     assert result.stderr == ""
-    verbs = "prepare tune evaluate compare explain export chat roles conversations serve audit run runs models doctor"
+    verbs = (
+        "prepare tune evaluate compare explain export chat roles conversations serve keys audit run runs models doctor"
+    )
     for verb in ["demo", *verbs.split()]:
         assert f"\n  {verb} " in result.stdout
 

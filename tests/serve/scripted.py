@@ -4,41 +4,77 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
-from carrara.serve.engine import ChatRequest, ContextExceeded, Embedded, Piece, TextRequest, UnknownModel, Unsupported
+from carrara.serve.engine import (
+    ChatRequest,
+    ContextExceeded,
+    Embedded,
+    Piece,
+    TextRequest,
+    TokenLogprob,
+    UnknownModel,
+    Unsupported,
+)
 
 
 class Scripted:
-    """Answers with `words`; waits for `gate` before the second one; remembers what it was asked."""
+    """Answers with `words`; waits for `gate` before the second one; remembers what it was asked.
 
-    def __init__(self, words: tuple[str, ...] = ("Hello", " wörld"), failure: Exception | None = None) -> None:
+    Asked for log-probabilities, it gives -0.5 to each word and -1.5 to "?" beside it. A text's vector is
+    (0.6, 0.8), turned by the length of the text. `cannot` names fields of requests that it refuses.
+    """
+
+    def __init__(
+        self,
+        words: Iterable[str] = ("Hello", " wörld"),
+        failure: Exception | None = None,
+        cannot: Sequence[str] = (),
+        context: int = 100,
+    ) -> None:
         self.words = words
         self.failure = failure
+        self.cannot = cannot
+        self.context = context
         self.gate = threading.Event()
         self.gate.set()
-        self.asked: list[ChatRequest] = []
+        self.asked: list[Any] = []  # ChatRequest or TextRequest
+        self.embedded: list[str] = []
         self.gave_up = 0
+        self.closed = False
 
     def models(self) -> list[str]:
         return ["m", "run/1"]
 
     def answer(self, request: ChatRequest | TextRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
-        if request.model not in self.models():
-            raise UnknownModel(request.model, self.models())
-        if (request.max_tokens or 0) > 100:
-            raise ContextExceeded(7, request.max_tokens, 100)
-        assert isinstance(request, ChatRequest)
+        self._check(request.model)
+        for field in self.cannot:
+            if getattr(request, field, None) is not None:
+                raise Unsupported("scripted", field)
+        if (request.max_tokens or 0) > self.context:
+            raise ContextExceeded(7, request.max_tokens, self.context)
         self.asked.append(request)
-        return self._answer(cancelled)
+        return self._answer(request, cancelled)
 
     def embed(self, model: str, texts: Sequence[str]) -> Embedded:
-        raise Unsupported("scripted", "input")
+        self._check(model)
+        if "input" in self.cannot:
+            raise Unsupported("scripted", "input")
+        self.gate.wait()
+        self.embedded.extend(texts)
+        vectors = tuple((0.6, 0.8) if len(text) % 2 else (0.8, -0.6) for text in texts)
+        return Embedded(vectors, sum(map(len, texts)))
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
-    def _answer(self, cancelled: Callable[[], bool]) -> Iterator[Piece]:
+    def _check(self, model: str) -> None:
+        if model not in self.models():
+            raise UnknownModel(model, self.models())
+
+    def _answer(self, request: ChatRequest | TextRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
+        said = 0
         for index, word in enumerate(self.words):
             while index == 1 and not self.gate.is_set():
                 if cancelled():
@@ -47,5 +83,11 @@ class Scripted:
                 time.sleep(0.01)
             if index == 1 and self.failure:
                 raise self.failure
-            yield Piece(word)
-        yield Piece("", "stop", 7, len(self.words))
+            if cancelled():
+                self.gave_up += 1
+                return
+            top = (("?", -1.5),) * bool(request.top_logprobs)
+            tokens = () if request.top_logprobs is None else (TokenLogprob(word, -0.5, top),)
+            said += 1
+            yield Piece(word, logprobs=tokens)
+        yield Piece("", "stop", 7, said)

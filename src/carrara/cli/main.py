@@ -22,6 +22,7 @@ from carrara.cli.doctor import doctor_command
 from carrara.cli.evaluate import evaluate_command
 from carrara.cli.explain import explain_command
 from carrara.cli.export import export_command
+from carrara.cli.keys import keys_app
 from carrara.cli.models import models_app
 from carrara.cli.prepare import prepare_command
 from carrara.cli.roles import roles_app
@@ -60,6 +61,7 @@ def make_app() -> typer.Typer:
     app.add_typer(conversations_app, name="conversations")
     app.command("serve")(serve_command)
     app.add_typer(audit_app, name="audit")
+    app.add_typer(keys_app, name="keys")
     app.command("run")(run_command)
     app.command("runs")(runs_command)
     app.command("doctor")(doctor_command)

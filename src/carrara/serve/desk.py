@@ -5,81 +5,149 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from carrara.serve.engine import ChatRequest, Engine, Piece
+from carrara.serve.engine import ChatRequest, Embedded, Engine, Piece, TextRequest
 from carrara.serve.protocol import ApiError
 
 if TYPE_CHECKING:
     from starlette.types import Receive
 
-_RETRY_AFTER = "5"  # seconds
-_Item = Piece | Exception | None
+RETRY_AFTER = "5"  # seconds
+
+_AHEAD = 1024  # pieces that the engine may be ahead of the client
+_PATIENCE = 10.0  # seconds that the engine waits in all for a client that does not read
+_Item = tuple[int, Piece] | Exception | None
+_Result = TypeVar("_Result")
 
 
 class Desk:
-    """Takes requests to the engine: one is answered, `waiting` more may wait."""
+    """Takes requests to the engine: `at_once` are answered, `waiting` more may wait inside the engine."""
 
-    def __init__(self, engine: Engine, waiting: int) -> None:
+    def __init__(self, engine: Engine, at_once: int, waiting: int) -> None:
         self._engine = engine
-        self._limit = waiting + 1
+        self._at_once = at_once
+        self._limit = at_once + waiting
         self._inside = 0
         self._threads = ThreadPoolExecutor(self._limit, thread_name_prefix="answer")
         self._watchers: set[asyncio.Task[None]] = set()
 
-    async def ask(self, request: ChatRequest, receive: Receive) -> AsyncIterator[Piece]:
-        """The pieces of an answer; ends early when `receive` tells that the client has gone.
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for others to be answered."""
+        return max(0, self._inside - self._at_once)
 
-        Raises ApiError 429 when the line is full, and whatever the engine refuses, before the first piece.
+    async def ask(
+        self, requests: Sequence[ChatRequest | TextRequest], receive: Receive
+    ) -> AsyncIterator[tuple[int, Piece]]:
+        """The pieces of the answers to requests, one after another, with the place of the request they answer.
+
+        They end early when `receive` tells that the client has gone. Raises ApiError 429 when the line is full, and
+        whatever the engine refuses, before the first piece.
         """
-        if self._inside >= self._limit:
-            message = f"{self._inside} requests are being answered or waiting; try again in {_RETRY_AFTER} seconds."
-            raise ApiError(429, "queue_full", message, headers={"Retry-After": _RETRY_AFTER})
-        self._inside += 1
-        loop = asyncio.get_running_loop()
         cancelled = threading.Event()
+        self._enter()
         try:
-            pieces = await loop.run_in_executor(self._threads, self._engine.answer, request, cancelled.is_set)
+            first = await self._in_thread(lambda: self._engine.answer(requests[0], cancelled.is_set))
         except BaseException:
             self._inside -= 1
             raise
-        items: asyncio.Queue[_Item] = asyncio.Queue()
+        pieces = self._one_after_another(first, requests[1:], cancelled)
+        stream = _Stream(asyncio.get_running_loop(), cancelled)
         # The place is given up when the engine lets go, not when the client does.
-        loop.run_in_executor(self._threads, _pump, pieces, items, loop).add_done_callback(self._leave)
+        self._in_thread(lambda: stream.fill(pieces)).add_done_callback(self._leave)
         # From here on the watcher sees to it that the engine stops, also if nobody ever takes a piece.
         watcher = asyncio.create_task(_watch(receive, cancelled))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
-        return _drain(items, cancelled)
+        return stream.drain()
 
-    def _leave(self, _: asyncio.Future[None]) -> None:
+    async def embed(self, model: str, texts: Sequence[str]) -> Embedded:
+        """The vectors of texts; raises as `ask` does."""
+        self._enter()
+        done = self._in_thread(lambda: self._engine.embed(model, texts))
+        done.add_done_callback(self._leave)
+        return await asyncio.shield(done)  # the place is given up when the engine lets go
+
+    def _enter(self) -> None:
+        if self._inside >= self._limit:
+            message = f"{self._inside} requests are being answered or waiting; try again in {RETRY_AFTER} seconds."
+            raise ApiError(429, "queue_full", message, headers={"Retry-After": RETRY_AFTER})
+        self._inside += 1
+
+    def _leave(self, done: asyncio.Future[Any]) -> None:
         self._inside -= 1
+        if not done.cancelled():
+            done.exception()  # nobody may be left to ask for it
+
+    def _in_thread(self, call: Callable[[], _Result]) -> asyncio.Future[_Result]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def _one_after_another(
+        self, first: Iterator[Piece], others: Sequence[ChatRequest | TextRequest], cancelled: threading.Event
+    ) -> Iterator[tuple[int, Piece]]:
+        for piece in first:
+            yield 0, piece
+        for index, request in enumerate(others, 1):
+            if cancelled.is_set():
+                return
+            for piece in self._engine.answer(request, cancelled.is_set):
+                yield index, piece
 
 
-def _pump(pieces: Iterator[Piece], items: asyncio.Queue[_Item], loop: asyncio.AbstractEventLoop) -> None:
-    """Run the engine in this thread and hand its pieces to the event loop; None marks the end."""
-    with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped, and nobody listens
-        last: _Item = None
+class _Stream:
+    """Pieces on their way from the engine's thread to the event loop; no more than _AHEAD of them at a time."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, cancelled: threading.Event) -> None:
+        self._loop = loop
+        self._cancelled = cancelled
+        self._items: asyncio.Queue[_Item] = asyncio.Queue()
+        self._room = threading.Semaphore(_AHEAD)
+
+    def fill(self, pieces: Iterator[tuple[int, Piece]]) -> None:
+        """Run the engine in this thread and hand its pieces to the event loop; None marks the end."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped, and nobody listens
+            last: _Item = None
+            patience = _PATIENCE
+            try:
+                for piece in pieces:
+                    patience = self._wait_for_room(patience)
+                    self._put(piece)
+            except Exception as error:  # told to whoever waits for the pieces
+                last = error
+            if last is not None:
+                self._put(last)
+            self._put(None)
+
+    def _wait_for_room(self, patience: float) -> float:
+        """The seconds of patience that are left once there is room; raises ApiError when there are none."""
+        if self._room.acquire(blocking=False):
+            return patience
+        started = time.monotonic()
+        while not self._room.acquire(timeout=0.1):
+            if time.monotonic() - started > patience and not self._cancelled.is_set():
+                self._cancelled.set()
+                raise ApiError(408, "client_too_slow", "the client did not take the answer in time.")
+            if self._cancelled.is_set():
+                return 0.0
+        return patience - (time.monotonic() - started)
+
+    def _put(self, item: _Item) -> None:
+        self._loop.call_soon_threadsafe(self._items.put_nowait, item)
+
+    async def drain(self) -> AsyncIterator[tuple[int, Piece]]:
+        """The pieces as they come; whoever stops taking them cancels the rest."""
         try:
-            for piece in pieces:
-                loop.call_soon_threadsafe(items.put_nowait, piece)
-        except Exception as error:  # told to whoever waits for the pieces
-            last = error
-        if last is not None:
-            loop.call_soon_threadsafe(items.put_nowait, last)
-        loop.call_soon_threadsafe(items.put_nowait, None)
-
-
-async def _drain(items: asyncio.Queue[_Item], cancelled: threading.Event) -> AsyncIterator[Piece]:
-    try:
-        while (item := await items.get()) is not None:
-            if isinstance(item, Exception):
-                raise item
-            yield item
-    finally:
-        cancelled.set()
+            while (item := await self._items.get()) is not None:
+                if isinstance(item, Exception):
+                    raise item
+                self._room.release()
+                yield item
+        finally:
+            self._cancelled.set()
 
 
 async def _watch(receive: Receive, cancelled: threading.Event) -> None:

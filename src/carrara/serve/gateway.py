@@ -1,122 +1,187 @@
-"""The gateway: the only thing that listens. OpenAI's chat routes in front of an engine."""
+"""The gateway: the only thing that listens. OpenAI's routes in front of an engine."""
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import sys
 import time
-import traceback
-import uuid
-from collections.abc import AsyncIterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
-from fastapi import FastAPI, Request, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import StreamingResponse
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from carrara.errors import Refusal
+from carrara.serve.answering import as_api_error, json_response, respond
+from carrara.serve.chat import ChatBody, ChatForm
+from carrara.serve.completions import TextBody, TextForm
 from carrara.serve.desk import Desk
-from carrara.serve.engine import ChatRequest, ContextExceeded, Engine, Piece, UnknownModel, with_role
-from carrara.serve.guard import Guard, error_response
-from carrara.serve.protocol import ApiError, ChatBody, chunk, completion, encode, event, parse_body, usage
+from carrara.serve.embeddings import EmbeddingsBody
+from carrara.serve.engine import Engine, with_role
+from carrara.serve.guard import Guard, error_response, origins
+from carrara.serve.keys import Keys, OneKey
+from carrara.serve.limits import Limits
+from carrara.serve.logs import log_line
+from carrara.serve.metrics import MEDIA_TYPE, Metrics
+from carrara.serve.openapi import document
+from carrara.serve.protocol import ApiError, Body, encode, parse_body
+from carrara.serve.record import Record, Recorder, Traffic, record_of
+
+if TYPE_CHECKING:
+    from carrara.serve.answered import Answered
 
 _LONGEST_BODY = 4 << 20  # bytes
-_log = logging.getLogger(__name__)
+_SHORT_BODY = 64 << 10
+_PATIENCE = 30.0  # seconds that a body may take to arrive
+_Kind = TypeVar("_Kind", bound=Body)
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """What all chunks of an answer repeat."""
+class Terms:
+    """On what terms the gateway answers.
 
-    identity: str
-    created: int
-    model: str
-    include_usage: bool
+    `host` is the address it is bound to, `role` the system prompt of conversations that bring none. The engine gives
+    `at_once` answers side by side, and `waiting` more requests may wait. `rate` is the most requests a minute of one
+    key, `each` the most it may have under way. Pages of the origins in `cors` may ask. `json_logs` writes a line to
+    stderr for each request.
+    """
 
-    def chunk(self, delta: dict[str, str], piece: Piece | None = None) -> bytes:
-        value = chunk(self.identity, self.created, self.model, delta, piece.finish_reason if piece else None)
-        return event({**value, "usage": None} if self.include_usage else value)
+    host: str = "127.0.0.1"
+    role: str | None = None
+    at_once: int = 1
+    waiting: int = 16
+    rate: int | None = None
+    each: int | None = None
+    cors: tuple[str, ...] = ()
+    json_logs: bool = False
+
+    def __post_init__(self) -> None:
+        origins(self.cors)  # raises Refusal
 
 
 def build_app(
-    engine: Engine, key: str, *, host: str = "127.0.0.1", role: str | None = None, waiting: int = 16
-) -> FastAPI:
-    """The application: `/healthz`, `/v1/models` and `/v1/chat/completions`; all but the first need `key`.
+    engine: Engine,
+    keys: Keys | str,
+    terms: Terms = Terms(),
+    *,
+    on_answer: Callable[[Answered], None] | None = None,
+    traffic: Traffic | None = None,
+) -> Starlette:
+    """The application: OpenAI's routes, `/metrics`, `/openapi.json` and `/healthz`; all but the last need a key.
 
-    `host` is what the server is bound to; `role` becomes the system prompt of conversations without one;
-    `waiting` requests wait beside the one that is answered, and a further one gets 429.
+    `on_answer` is called once for every request for an answer, refused ones included. Whoever stops the server sets
+    `traffic.draining` and waits until nothing is under way.
     """
-    if not key or key != key.strip():
-        raise Refusal("the key is empty or has spaces around it; give another with --key, or none to get a random one.")
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.add_middleware(Guard, key=key, host=host)
+    keys = OneKey(keys) if isinstance(keys, str) else keys
+    traffic = traffic or Traffic()
+    desk = Desk(engine, terms.at_once, terms.waiting)
+    metrics = Metrics(lambda: desk.waiting, lambda: traffic.under_way)
+
+    def tell(record: Record) -> None:
+        metrics.add(record)
+        if terms.json_logs:
+            sys.stderr.write(log_line(record) + "\n")
+
+    routes = [*_answers(desk, terms.role), *_others(engine, metrics, traffic)]
+    paths, limits = frozenset(route.path for route in routes), Limits(terms.rate, terms.each)
+    outside_in = [
+        Middleware(Recorder, routes=paths, traffic=traffic, tell=tell, on_answer=on_answer),
+        Middleware(Guard, keys=keys, host=terms.host, cors=origins(terms.cors), limits=limits, traffic=traffic),
+    ]
+    app = Starlette(routes=routes, middleware=outside_in)
+    app.router.redirect_slashes = False
     app.add_exception_handler(ApiError, _on_error)
     app.add_exception_handler(HTTPException, _on_error)
-    started = int(time.time())
-    desk = Desk(engine, waiting)
-
-    @app.get("/healthz")
-    async def healthz() -> Response:
-        return _json({"status": "ok"})
-
-    @app.get("/v1/models")
-    async def models() -> Response:
-        kind = {"object": "model", "created": started, "owned_by": "carrara"}
-        return _json({"object": "list", "data": [{"id": name, **kind} for name in engine.models()]})
-
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request) -> Response:
-        body = parse_body(await _read(request))
-        asked = body.to_request()
-        asked = replace(asked, messages=with_role(asked.messages, role))
-        try:
-            return await _respond(desk, asked, body, request)
-        except (Refusal, ApiError) as error:
-            raise _as_api_error(error) from error
-        except Exception as error:
-            raise _unexpected(error) from None
-
     return app
 
 
-async def _respond(desk: Desk, asked: ChatRequest, body: ChatBody, request: Request) -> Response:
-    pieces = await desk.ask(asked, request.receive)
-    answer = _Answer(f"chatcmpl-{uuid.uuid4().hex}", int(time.time()), asked.model, body.include_usage)
-    if body.stream:
-        headers = {"Cache-Control": "no-cache"}
-        return StreamingResponse(_events(pieces, answer), headers=headers, media_type="text/event-stream")
-    text = ""
-    async for piece in pieces:
-        text += piece.text
-        if piece.finish_reason:
-            counts = _usage(piece)
-            return _json(completion(answer.identity, answer.created, answer.model, text, piece.finish_reason, counts))
-    raise ApiError(499, "client_gone", "the client has gone.")
+def _answers(desk: Desk, role: str | None) -> list[Route]:
+    async def chat(request: Request) -> Response:
+        body = await _body(ChatBody, request)
+        asked = body.to_request()
+        asked = replace(asked, messages=with_role(asked.messages, role))
+        _note(request, body.model, [{"role": message.role, "content": message.content} for message in asked.messages])
+        form = ChatForm(bool(body.logprobs))
+        with _told(form.field):
+            return await respond(desk, asked, body, form, request)
+
+    async def complete(request: Request) -> Response:
+        body = await _body(TextBody, request)
+        asked = body.to_request()
+        _note(request, body.model, asked.prompt)
+        form = TextForm(body.logprobs)
+        with _told(form.field):
+            return await respond(desk, asked, body, form, request)
+
+    async def embed(request: Request) -> Response:
+        body = await _body(EmbeddingsBody, request)
+        texts = body.texts()
+        _note(request, body.model, texts)
+        with _told("input"):
+            embedded = await desk.embed(body.model, texts)
+        record = record_of(request.scope)
+        record.prompt_tokens, record.reason = embedded.tokens, "stop"
+        return json_response(body.answer(embedded))
+
+    return [
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/completions", complete, methods=["POST"]),
+        Route("/v1/embeddings", embed, methods=["POST"]),
+    ]
 
 
-async def _events(pieces: AsyncIterator[Piece], answer: _Answer) -> AsyncIterator[bytes]:
-    """Server-sent events as pieces come; a failure in between is told as an event, since the status is sent."""
-    yield answer.chunk({"role": "assistant", "content": ""})
+def _others(engine: Engine, metrics: Metrics, traffic: Traffic) -> list[Route]:
+    started = int(time.time())
+
+    async def healthz(_: Request) -> Response:
+        if traffic.draining:
+            return json_response({"status": "stopping"}, 503)
+        return json_response({"status": "ok"})
+
+    async def models(_: Request) -> Response:
+        kind = {"object": "model", "created": started, "owned_by": "carrara"}
+        return json_response({"object": "list", "data": [{"id": name, **kind} for name in engine.models()]})
+
+    async def figures(_: Request) -> Response:
+        return Response(metrics.text(), media_type=MEDIA_TYPE)
+
+    async def openapi(_: Request) -> Response:
+        return json_response(document(engine.models()))
+
+    return [
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/v1/models", models, methods=["GET"]),
+        Route("/metrics", figures, methods=["GET"]),
+        Route("/openapi.json", openapi, methods=["GET"]),
+    ]
+
+
+@contextmanager
+def _told(field: str) -> Iterator[None]:
+    """Turn whatever ends a request into what its client is told; `field` holds what the engine is to go on from."""
     try:
-        async for piece in pieces:
-            if piece.text:
-                yield answer.chunk({"content": piece.text})
-            if piece.finish_reason:
-                yield answer.chunk({}, piece)
-                if answer.include_usage:
-                    counts = chunk(answer.identity, answer.created, answer.model, None)
-                    yield event({**counts, "usage": _usage(piece)})
-                yield b"data: [DONE]\n\n"
+        yield
     except Exception as error:
-        yield event((_as_api_error(error) if isinstance(error, Refusal) else _unexpected(error)).body())
+        raise as_api_error(error, field) from None
 
 
-def _usage(last: Piece) -> dict[str, int]:
-    return usage(last.prompt_tokens or 0, last.completion_tokens or 0)
+def _note(request: Request, model: str, asked: object) -> None:
+    record = record_of(request.scope)
+    record.model = model[:100]
+    record.asked = encode(asked).decode()
 
 
-def _json(value: Any) -> Response:
-    return Response(encode(value), media_type="application/json")
+async def _body(kind: type[_Kind], request: Request) -> _Kind:
+    """The checked body; a long one is checked beside the event loop, which has others to serve meanwhile."""
+    raw = await _read(request)
+    if len(raw) <= _SHORT_BODY:
+        return parse_body(kind, raw)
+    return await asyncio.to_thread(parse_body, kind, raw)
 
 
 async def _read(request: Request) -> bytes:
@@ -124,36 +189,33 @@ async def _read(request: Request) -> bytes:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiError(415, "unsupported_media_type", "the body has to be sent as Content-Type: application/json.")
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length[:20]) > _LONGEST_BODY:
+        raise _too_long()  # before any of it has come
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _LONGEST_BODY:
-            raise ApiError(413, "body_too_large", f"the body is longer than {_LONGEST_BODY >> 20} MiB; shorten it.")
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            async for part in request.stream():
+                body += part
+                if len(body) > _LONGEST_BODY:
+                    raise _too_long()
+    except TimeoutError:
+        message = f"the body did not arrive within {_PATIENCE:.0f} seconds."
+        raise ApiError(408, "body_too_slow", message, headers={"Connection": "close"}) from None
+    except ClientDisconnect:
+        raise ApiError(499, "client_gone", "the client has gone.") from None
     return bytes(body)
 
 
-def _as_api_error(error: Refusal | ApiError) -> ApiError:
-    if isinstance(error, ApiError):
-        return error
-    if isinstance(error, UnknownModel):
-        return ApiError(404, "model_not_found", str(error), "model")
-    if isinstance(error, ContextExceeded):
-        param = "max_tokens" if error.prompt_fits else "messages"
-        return ApiError(400, "context_length_exceeded", str(error), param)
-    return ApiError(400, "invalid_value", str(error))
+def _too_long() -> ApiError:
+    message = f"the body is longer than {_LONGEST_BODY >> 20} MiB; shorten it."
+    return ApiError(413, "body_too_large", message, headers={"Connection": "close"})
 
 
-def _unexpected(error: Exception) -> ApiError:
-    """Log where a failure happened, without its message, which may hold what a user wrote."""
-    place = "".join(traceback.format_tb(error.__traceback__))
-    _log.error("an answer failed with %s at\n%s", type(error).__name__, place)
-    return ApiError(500, "internal_error", "the answer failed inside the server; its log says where.")
-
-
-async def _on_error(_: Request, error: Exception) -> Response:
+async def _on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         sentence = {404: "there is no such path here", 405: "this path does not take that method"}
-        message = f"{sentence.get(error.status_code, error.detail)}; see /v1/models and /v1/chat/completions."
+        message = f"{sentence.get(error.status_code, error.detail)}; see /openapi.json."
         error = ApiError(error.status_code, "invalid_request", message, headers=error.headers)
     assert isinstance(error, ApiError)
-    return error_response(error)
+    return error_response(error, record_of(request.scope))

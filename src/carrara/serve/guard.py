@@ -1,75 +1,136 @@
-"""Who may ask: the Host header, the Origin and the key are checked before anything else sees a request."""
+"""Who may ask: Host, Origin, key and the key's limits are checked before anything else sees a request."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
 import re
 import socket
+from collections.abc import Collection
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+from carrara.errors import Refusal
+from carrara.serve.desk import RETRY_AFTER
+from carrara.serve.keys import Keys
+from carrara.serve.limits import Limits, WrongKeys
 from carrara.serve.protocol import ApiError, encode
+from carrara.serve.record import ANSWERING, Record, Traffic, record_of
 
 if TYPE_CHECKING:
     from starlette.responses import Response
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 OPEN_PATHS = frozenset({"/healthz"})
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:@/?#\[\]\s]+)(:\d{1,5})?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+")
 _BEARER = re.compile(rb"bearer +", re.IGNORECASE)
+_PREFLIGHT = (
+    (b"access-control-allow-methods", b"GET, POST"),
+    (b"access-control-allow-headers", b"authorization, content-type, x-request-id"),
+    (b"access-control-max-age", b"600"),
+)
 
 
 class Guard:
     """ASGI middleware that answers whatever must not pass by itself.
 
     The Host check keeps out pages that rebind a name of theirs to this machine, the Origin check pages
-    of other sites; the key all others.
+    of other sites but those in `cors`; the key all others.
     """
 
-    def __init__(self, app: ASGIApp, key: str, host: str) -> None:
+    def __init__(
+        self, app: ASGIApp, keys: Keys, host: str, cors: frozenset[bytes], limits: Limits, traffic: Traffic
+    ) -> None:
         self._app = app
-        self._digest = _digest(key.encode())
+        self._keys = keys
         self._host = host.lower()
+        self._cors = cors
+        self._limits = limits
+        self._traffic = traffic
+        self._wrong = WrongKeys()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] in ("http", "websocket"):
-            try:
-                self._check(scope)
-            except ApiError as error:
-                await error_response(error)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        record = record_of(scope)
+        try:
+            self._check_host_and_origin(scope)
+            send = self._sharing(scope, send)
+            if self._is_preflight(scope):
+                return await _preflight(send)
+            self._check_key(scope, record)
+            with self._limits.turn(record.who) if record.route in ANSWERING else nullcontext():
+                await self._app(scope, receive, send)
+        except ApiError as error:
+            await error_response(error, record)(scope, receive, send)
 
-    def _check(self, scope: Scope) -> None:
+    def _check_host_and_origin(self, scope: Scope) -> None:
         hosts = _values(scope, b"host")
         if len(hosts) != 1 or not _is_own(hosts[0].decode("latin-1"), self._host):
             raise ApiError(421, "host_not_allowed", "this server does not answer to that host name; use its address.")
         for origin in _values(scope, b"origin"):
-            if origin.lower().partition(b"://")[2] != hosts[0].lower():
-                raise ApiError(403, "origin_not_allowed", "pages of other origins may not ask this server.")
-        if scope["path"] not in OPEN_PATHS and not self._has_key(scope):
+            own = origin.lower().partition(b"://")[2] == hosts[0].lower()
+            if not own and origin.lower() not in self._cors:
+                message = "pages of that origin may not ask this server; it allows origins with --cors."
+                raise ApiError(403, "origin_not_allowed", message)
+
+    def _check_key(self, scope: Scope, record: Record) -> None:
+        if scope["path"] in OPEN_PATHS:
+            return
+        given = _values(scope, b"authorization")
+        if given:
+            who = self._keys.owner(_BEARER.sub(b"", given[0], count=1).strip()) if len(given) == 1 else None
+            if self._wrong.check((scope.get("client") or ("",))[0], who):
+                record.who = who or ""
+        if not record.who:
             message = "the key is missing or wrong; send 'Authorization: Bearer KEY' with this server's key."
             raise ApiError(401, "invalid_api_key", message, headers={"WWW-Authenticate": "Bearer"})
+        if self._traffic.draining:
+            message = "this server is being stopped; ask again when it is back."
+            raise ApiError(503, "stopping", message, headers={"Retry-After": RETRY_AFTER, "Connection": "close"})
 
-    def _has_key(self, scope: Scope) -> bool:
-        given = _values(scope, b"authorization")
-        if len(given) != 1:
-            return False
-        return hmac.compare_digest(_digest(_BEARER.sub(b"", given[0], count=1).strip()), self._digest)
+    def _is_preflight(self, scope: Scope) -> bool:
+        asks = scope["method"] == "OPTIONS" and bool(_values(scope, b"access-control-request-method"))
+        return asks and any(origin.lower() in self._cors for origin in _values(scope, b"origin"))
+
+    def _sharing(self, scope: Scope, send: Send) -> Send:
+        """Let pages of an allowed origin read the response; caches are told that it depends on who asks."""
+        if not self._cors:
+            return send
+        headers = [(b"vary", b"Origin")]
+        for origin in _values(scope, b"origin"):
+            if origin.lower() in self._cors:
+                headers.append((b"access-control-allow-origin", origin))
+                headers.append((b"access-control-expose-headers", b"x-request-id, retry-after"))
+
+        async def shared(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *headers]
+            await send(message)
+
+        return shared
 
 
-def error_response(error: ApiError) -> Response:
-    """The HTTP response that tells of an error."""
+def error_response(error: ApiError, record: Record) -> Response:
+    """The HTTP response that tells of an error, which is noted in the record."""
     from starlette.responses import Response
 
+    record.reason = error.code
     return Response(encode(error.body()), error.status, error.headers, "application/json")
 
 
-def _digest(key: bytes) -> bytes:
-    """Digests are compared instead of keys, so that the time taken says nothing, not even the length."""
-    return hashlib.sha256(key).digest()
+async def _preflight(send: Send) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": list(_PREFLIGHT)})
+    await send({"type": "http.response.body"})
+
+
+def origins(texts: Collection[str]) -> frozenset[bytes]:
+    """Origins as browsers send them; raises Refusal for what is none."""
+    for text in texts:
+        if not _ORIGIN.fullmatch(text.lower()) or "*" in text:
+            raise Refusal(f"'{text[:100]}' is no origin; use --cors with one such as https://studio.example:8443.")
+    return frozenset(text.lower().encode() for text in texts)
 
 
 def _values(scope: Scope, name: bytes) -> list[bytes]:

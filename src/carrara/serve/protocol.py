@@ -1,20 +1,24 @@
-"""The part of OpenAI's chat protocol that is spoken here: requests checked field by field, and answers."""
+"""What the routes of OpenAI's protocol share: bodies checked field by field, errors, events, counts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, TypedDict, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator
 
-from carrara.data.example import Message
-from carrara.serve.engine import ChatRequest, FinishReason
+SHOWN = 100  # characters of a client's text that an error repeats
+MOST_ANSWERS = 8  # to one request, by `n`
+MOST_TOKENS = 2**31  # engines count in 32 bits
+MOST_LOGPROBS = 20  # likeliest tokens at a place
 
-_SHOWN = 100  # characters of a client's text that an error repeats
+_DEEPEST = 64  # levels of nesting in a body
+_MOST_BRACKETS = 50_000  # in a body; a parser takes long over millions of lists, and nobody is served meanwhile
+_LONGEST_STOP = 1000  # characters
 
 # Fields of the protocol that don't change the answer, whatever they hold.
-_IGNORED = frozenset(
+IGNORED = frozenset(
     {
         "metadata",
         "parallel_tool_calls",
@@ -27,36 +31,17 @@ _IGNORED = frozenset(
         "user",
     }
 )
-# Fields that would change the answer, and the values (beside null) with which they ask for what is done anyway.
-_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "audio": (),
-    "frequency_penalty": (0,),
-    "function_call": ("none", "auto"),
-    "functions": ([],),
-    "logit_bias": ({},),
-    "logprobs": (False,),
-    "modalities": (["text"],),
-    "moderation": (),
-    "n": (1,),
-    "presence_penalty": (0,),
-    "reasoning_effort": ("none",),
-    "response_format": ({"type": "text"},),
-    "store": (False,),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_logprobs": (0,),
-    "verbosity": ("medium",),
-    "web_search_options": (),
-}
-_NEUTRAL_IN_MESSAGE: Mapping[str, tuple[Any, ...]] = {
-    "annotations": ([],),
-    "audio": (),
-    "function_call": (),
-    "name": (),
-    "refusal": (),
-    "tool_calls": ([],),
-}
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_STOP = {"type": "string", "minLength": 1, "maxLength": _LONGEST_STOP}
+
+Neutral = Mapping[str, tuple[Any, ...]]  # values (beside null) with which a field asks for what is done anyway
+_Some = TypeVar("_Some", bound="Body")
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)  # JSON knows one kind of number: 5.0 is 5
 
 
 class ApiError(Exception):
@@ -73,9 +58,18 @@ class ApiError(Exception):
 
     def body(self) -> dict[str, Any]:
         """The error object of the protocol."""
-        kinds = {429: "rate_limit_error", 500: "server_error"}
+        kinds = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
         kind = kinds.get(self.status, "invalid_request_error")
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+
+class Body(BaseModel):
+    """The fields of a request that are honoured, `neutral` those that may only ask for what is done anyway."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    neutral: ClassVar[Neutral] = {}
+
+    model: str
 
 
 class StreamOptions(BaseModel):
@@ -87,19 +81,28 @@ class StreamOptions(BaseModel):
     include_obfuscation: bool = False
 
 
-class ChatBody(BaseModel):
-    """The fields of a request that are honoured; `messages` are checked by hand, for better sentences."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+class Settings(TypedDict):
+    """What a body says of an answer, as the engine is asked for it."""
 
     model: str
-    messages: Annotated[list[Any], Field(min_length=1)]
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: float
+    top_p: float
+    seed: int | None
+    stop: tuple[str, ...]
+
+
+class Writing(Body):
+    """What the routes have in common that let a model write."""
+
+    max_tokens: Annotated[int, Field(ge=1, lt=MOST_TOKENS), WHOLE] | None = None
+    n: Annotated[int, Field(ge=1, le=MOST_ANSWERS), WHOLE] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(max_length=4)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63), WHOLE] | None = None
+    stop: Annotated[
+        Annotated[list[Annotated[str, Field(min_length=1, max_length=_LONGEST_STOP)]], Field(max_length=4)] | None,
+        WithJsonSchema({"anyOf": [_STOP, {"type": "array", "maxItems": 4, "items": _STOP}, {"type": "null"}]}),
+    ] = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
 
@@ -113,15 +116,10 @@ class ChatBody(BaseModel):
         """Whether a stream is to end with the counts."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def to_request(self) -> ChatRequest:
-        """The request to the engine; raises ApiError for a message that is not usable."""
-        limits = {self.max_tokens, self.max_completion_tokens} - {None}
-        if len(limits) > 1:
-            raise ApiError(400, "invalid_value", "max_tokens and max_completion_tokens differ; give one.", "max_tokens")
-        return ChatRequest(
+    def settings(self) -> Settings:
+        """The fields of the engine's request that need no more thought."""
+        return Settings(
             model=self.model,
-            messages=tuple(_message(index, value) for index, value in enumerate(self.messages)),
-            max_tokens=limits.pop() if limits else None,
             temperature=1.0 if self.temperature is None else self.temperature,
             top_p=1.0 if self.top_p is None else self.top_p,
             seed=self.seed,
@@ -129,25 +127,41 @@ class ChatBody(BaseModel):
         )
 
 
-def parse_body(raw: bytes) -> ChatBody:
+def parse_body(kind: type[_Some], raw: bytes) -> _Some:
     """A request body, checked; raises ApiError that names the field at fault."""
+    if raw.count(b"[") + raw.count(b"{") > _MOST_BRACKETS:
+        message = f"the body has more than {_MOST_BRACKETS} opening brackets; send a simpler one."
+        raise ApiError(400, "invalid_json", message)
     try:
         value = json.loads(raw)
         encode(value)  # fails on half a surrogate pair, which JSON can escape
     except (ValueError, RecursionError) as error:
         raise ApiError(400, "invalid_json", "the body is no valid JSON of Unicode text; send one in UTF-8.") from error
     if not isinstance(value, dict):
-        raise ApiError(400, "invalid_json", "the body is no JSON object; send one with model and messages.")
-    known = {key: item for key, item in value.items() if key not in _IGNORED}
+        raise ApiError(400, "invalid_json", "the body is no JSON object; send one with a model and what to answer.")
+    if is_deeper(value, _DEEPEST):
+        message = f"the body is nested deeper than {_DEEPEST} levels; send a flatter one."
+        raise ApiError(400, "invalid_json", message)
+    known = {key: item for key, item in value.items() if key not in IGNORED}
     try:
-        return ChatBody.model_validate(_without_neutral(known, _NEUTRAL, ""))
+        return kind.model_validate(without_neutral(known, kind.neutral, ""))
     except ValidationError as error:
         raise _first_fault(error) from error
 
 
-def _without_neutral(fields: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]], place: str) -> dict[str, Any]:
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether a JSON value has more levels of objects and lists than that."""
+    if not isinstance(value, dict | list):
+        return False
+    if not levels:
+        return True
+    return any(is_deeper(item, levels - 1) for item in (value.values() if isinstance(value, dict) else value))
+
+
+def without_neutral(fields: Mapping[str, Any], neutral: Neutral, place: str) -> dict[str, Any]:
+    """The fields that are to be looked at further; raises ApiError for one that asks for what is not done."""
     for key, value in fields.items():
-        if key in neutral and value is not None and value not in neutral[key]:
+        if key in neutral and value is not None and not any(_is_same(value, item) for item in neutral[key]):
             allowed = " or ".join(json.dumps(item) for item in neutral[key])
             remedy = f"send {allowed}, or leave it out" if allowed else "leave it out"
             message = f"'{place}{key}' is not supported by this server; {remedy}."
@@ -155,44 +169,21 @@ def _without_neutral(fields: Mapping[str, Any], neutral: Mapping[str, tuple[Any,
     return {key: value for key, value in fields.items() if key not in neutral}
 
 
+def _is_same(value: Any, other: Any) -> bool:
+    """Python takes true for 1, JSON does not."""
+    return value == other and isinstance(value, bool) == isinstance(other, bool)
+
+
 def _first_fault(error: ValidationError) -> ApiError:
     fault = error.errors(include_input=False, include_context=False, include_url=False)[0]
-    param = ".".join(str(part) for part in fault["loc"])[:_SHOWN]
+    param = ".".join(str(part) for part in fault["loc"])[:SHOWN]
     if fault["type"] == "extra_forbidden":
         return ApiError(400, "unknown_parameter", f"'{param}' is no field of this protocol; leave it out.", param)
     if fault["type"] == "missing":
         return ApiError(400, "missing_required_parameter", f"'{param}' is missing; add it.", param)
     if param == "messages" and fault["type"] == "too_short":
         return ApiError(400, "invalid_value", "'messages' is empty; send at least one message.", param)
-    return ApiError(400, "invalid_value", f"'{param}' is not usable: {fault['msg'].lower()}.", param)
-
-
-def _message(index: int, value: Any) -> Message:
-    place = f"messages.{index}"
-    if not isinstance(value, dict):
-        raise ApiError(400, "invalid_value", f"'{place}' is no object with role and content.", place)
-    fields = _without_neutral(value, _NEUTRAL_IN_MESSAGE, f"{place}.")
-    if unknown := fields.keys() - {"role", "content"}:
-        name = f"{place}.{min(unknown)[:_SHOWN]}"
-        raise ApiError(400, "unknown_parameter", f"'{name}' is no field of this protocol; leave it out.", name)
-    role = fields.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
-        allowed = ", ".join(_ROLES)
-        raise ApiError(400, "invalid_value", f"'{place}.role' has to be one of {allowed}.", f"{place}.role")
-    return Message(_ROLES[role], _content(f"{place}.content", fields.get("content")))
-
-
-def _content(place: str, value: Any) -> str:
-    """The text of a message; text parts are joined by line breaks, as other servers do."""
-    texts = value if isinstance(value, list) else [{"type": "text", "text": value}]
-    if not texts:
-        raise ApiError(400, "invalid_value", f"'{place}' is empty; send a text.", place)
-    for part in texts:
-        if not isinstance(part, dict) or part.keys() != {"type", "text"} or part["type"] != "text":
-            raise ApiError(400, "unsupported_parameter", f"'{place}' may only hold text; leave out the rest.", place)
-        if not isinstance(part["text"], str):
-            raise ApiError(400, "invalid_value", f"'{place}' has to be a text.", place)
-    return "\n".join(part["text"] for part in texts)
+    return ApiError(400, "invalid_value", f"'{param}' is not usable: {fault['msg'][: 2 * SHOWN].lower()}.", param)
 
 
 def encode(value: Any) -> bytes:
@@ -203,34 +194,6 @@ def encode(value: Any) -> bytes:
 def event(value: Any) -> bytes:
     """One server-sent event."""
     return b"data: " + encode(value) + b"\n\n"
-
-
-def completion(identity: str, created: int, model: str, text: str, reason: FinishReason, usage: Any) -> dict[str, Any]:
-    """A whole answer."""
-    message = {"role": "assistant", "content": text, "refusal": None}
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-    return {
-        "id": identity,
-        "object": "chat.completion",
-        "created": created,
-        "model": model,
-        "choices": [choice],
-        "usage": usage,
-    }
-
-
-def chunk(
-    identity: str, created: int, model: str, delta: Mapping[str, str] | None, reason: FinishReason | None = None
-) -> dict[str, Any]:
-    """A bit of a streamed answer; without `delta` the one that carries no choice, only the counts."""
-    choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
-    return {
-        "id": identity,
-        "object": "chat.completion.chunk",
-        "created": created,
-        "model": model,
-        "choices": [] if delta is None else [choice],
-    }
 
 
 def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:

@@ -6,15 +6,23 @@ import errno
 import ipaddress
 import signal
 import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from carrara.errors import Refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp
 
-_GRACE = 5  # seconds that answers under way have to finish when the server is told to stop
+    from carrara.serve.record import Traffic
+
 _BACKLOG = 128
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_UNREAD = 30_000  # milliseconds that a client may leave what was sent to it unread, before it is cut off
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -32,6 +40,8 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; the sockets of clients inherit it
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:
@@ -50,38 +60,55 @@ def _refusal(error: OSError, host: str, port: int) -> Refusal:
     return Refusal(f"port {port} of {host} cannot be used ({error.strerror}); choose others with --host and --port.")
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, tls: Tls | None = None) -> str:
     """The base URL for clients of this machine."""
+    scheme = "https" if tls else "http"
     host, port = listener.getsockname()[:2]
     address = ipaddress.ip_address(host)
     if address.is_unspecified:
         host = "::1" if address.version == 6 else "127.0.0.1"
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
+    return f"{scheme}://[{host}]:{port}/v1" if ":" in host else f"{scheme}://{host}:{port}/v1"
 
 
-def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Answer until SIGTERM or Ctrl-C, which is raised as KeyboardInterrupt after a graceful stop; in the main thread.
+@dataclass(frozen=True)
+class Tls:
+    """The files of a certificate chain and its private key, in PEM form; raises Refusal if they don't fit."""
 
-    Answers under way get a few seconds to finish. Nothing is logged but failures, and no request's content.
+    certificate: Path
+    key: Path
+
+    def __post_init__(self) -> None:
+        def no_password() -> str:
+            raise Refusal(f"the key in {self.key} is protected by a password; store it without one.")
+
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key, no_password)
+        except OSError as error:  # an SSLError is one, too
+            reason = "they do not belong together, or are no PEM" if isinstance(error, ssl.SSLError) else error.strerror
+            message = f"--tls-cert {self.certificate} with --tls-key {self.key} cannot be used ({reason}); give others."
+            raise Refusal(message) from error
+
+
+def serve(
+    app: ASGIApp, listener: socket.socket, traffic: Traffic, close: Callable[[], None], tls: Tls | None = None
+) -> None:
+    """Answer, in the main thread, until Ctrl-C, raised as KeyboardInterrupt, or SIGTERM, which ends the process.
+
+    Answers under way get a few seconds to finish, while new requests are told to come back later; `close` is called
+    after them. Nothing is logged but failures, and no request's content.
     """
-    import uvicorn
+    from carrara.serve.http_server import make_server
 
-    config = uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        ws="none",
-        lifespan="off",
-        timeout_graceful_shutdown=_GRACE,
-    )
-    interrupts: list[int] = []  # uvicorn stops gracefully at Ctrl-C, then hands it to whoever handled it before
-    before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    caught: list[int] = []  # uvicorn stops gracefully at a signal, then hands it to whoever handled it before
+    before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in _SIGNALS}
     try:
         with listener:
-            uvicorn.Server(config).run(sockets=[listener])
+            make_server(app, traffic, tls).run(sockets=[listener])
     finally:
-        signal.signal(signal.SIGINT, before)
-    if interrupts:
+        close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if signal.SIGTERM in caught:
+        signal.raise_signal(signal.SIGTERM)
+    if caught:
         raise KeyboardInterrupt

@@ -1,0 +1,150 @@
+"""The outermost layer: each request gets an id, is counted while it lasts, and is told of once it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from carrara.serve.answered import Answered
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ANSWERING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
+
+_KEY = "carrara.record"
+_SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Record:
+    """What is known of a request, filled in while it goes on; the fields are those of Answered.
+
+    `first_token` is the time to it, in seconds.
+    """
+
+    request: str
+    route: str
+    started: float = field(default_factory=time.perf_counter)
+    who: str = ""
+    model: str = ""
+    status: int = 0
+    reason: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    first_token: float | None = None
+    asked: str = ""
+    said: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.perf_counter() - self.started
+
+    def answered(self) -> Answered:
+        """The record for others."""
+        return Answered(
+            request=self.request,
+            who=self.who,
+            route=self.route,
+            model=self.model,
+            status=self.status,
+            reason=self.reason,
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.completion_tokens,
+            seconds=self.seconds,
+            asked=self.asked,
+            said=self.said,
+        )
+
+
+@dataclass
+class Traffic:
+    """How many requests are under way, and whether new ones are still taken."""
+
+    under_way: int = 0
+    draining: bool = False
+
+
+def record_of(scope: Scope) -> Record:
+    """The record of a request that passed the Recorder."""
+    return scope[_KEY]
+
+
+class Recorder:
+    """ASGI middleware around everything else. `tell` hears of every request, `on_answer` of those for answers.
+
+    `on_answer` may take its time: it is called in a thread of its own, for one request after the other, and a request
+    is not over before it has returned.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        routes: frozenset[str],
+        traffic: Traffic,
+        tell: Callable[[Record], None],
+        on_answer: Callable[[Answered], None] | None,
+    ) -> None:
+        self._app = app
+        self._routes = routes
+        self._traffic = traffic
+        self._tell = tell
+        self._on_answer = on_answer
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self._app(scope, receive, send)
+        if scope["type"] == "websocket":  # nothing here speaks it
+            return await send({"type": "websocket.close", "code": 1008})
+        path = scope["path"]
+        record = Record(_request_id(scope), path if path in self._routes else "other")
+        scope[_KEY] = record
+        name = (b"x-request-id", record.request.encode())
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), name]
+            await send(message)
+
+        self._traffic.under_way += 1
+        try:
+            await self._app(scope, receive, told)
+        finally:
+            try:
+                await self._over(record, record.route in ANSWERING and scope["method"] == "POST")
+            finally:
+                self._traffic.under_way -= 1
+
+    async def _over(self, record: Record, answering: bool) -> None:
+        if answering and not record.reason:
+            record.reason = "client_gone"
+        self._tell(record)
+        if answering and self._on_answer is not None:
+            told = self._thread.submit(_call, self._on_answer, record.answered())
+            await asyncio.shield(asyncio.wrap_future(told))
+
+
+def _call(on_answer: Callable[[Answered], None], answered: Answered) -> None:
+    try:
+        on_answer(answered)
+    except Exception as error:  # its message may hold what was said
+        _log.error("request %s was not recorded: %s", answered.request, type(error).__name__)
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's id for the request if it can be trusted in headers and logs, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _SANE_ID.fullmatch(value):
+            return value.decode()
+    return uuid.uuid4().hex

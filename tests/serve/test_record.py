@@ -1,0 +1,152 @@
+"""What is told of requests: their ids, the records for an audit, the figures, the log."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from carrara.serve.answered import Answered
+from carrara.serve.gateway import build_app
+from carrara.serve.record import Traffic
+
+from .asking import CHAT, HELLO, client_of, error_of
+from .scripted import Scripted
+
+
+def test_requests_have_ids() -> None:
+    client = client_of()
+    assert client.get("/healthz", headers={"X-Request-Id": "my-id.7"}).headers["x-request-id"] == "my-id.7"
+    made = {client.get(path).headers["x-request-id"] for path in ("/healthz", "/v1/models", "/nowhere")}
+    assert len(made) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{32}", name) for name in made)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\tb", 'a"b', "x" * 65, "ключ"])
+def test_ids_that_could_do_harm_are_replaced(name: str) -> None:
+    response = client_of().get("/v1/models", headers={"X-Request-Id": name.encode()})  # type: ignore[dict-item]
+    assert re.fullmatch(r"[0-9a-f]{32}", response.headers["x-request-id"])
+
+
+def records_of(*bodies: Any, engine: Scripted | None = None, path: str = CHAT, **headers: str) -> list[Answered]:
+    told: list[Answered] = []
+    client = client_of(engine, on_answer=told.append)
+    for body in bodies:
+        client.post(path, json=body, headers=headers)
+    return told
+
+
+def test_answers_are_told_of_with_what_was_said() -> None:
+    for body in (HELLO, {**HELLO, "stream": True}):
+        (told,) = records_of(body)
+        assert (told.who, told.route, told.model, told.status, told.reason) == ("key", CHAT, "m", 200, "stop")
+        assert (told.prompt_tokens, told.completion_tokens) == (7, 2)
+        assert json.loads(told.asked) == HELLO["messages"]
+        assert told.said == "Hello wörld"
+        assert 0 < told.seconds < 5
+    (told,) = records_of({"model": "m", "prompt": "Once"}, path="/v1/completions")
+    assert (told.route, json.loads(told.asked), told.said) == ("/v1/completions", "Once", "Hello wörld")
+    (told,) = records_of({"model": "m", "input": ["one"]}, path="/v1/embeddings")
+    assert (json.loads(told.asked), told.said, told.prompt_tokens, told.reason) == (["one"], "", 3, "stop")
+
+
+def test_refused_requests_are_told_of_once_too() -> None:
+    bodies = [{**HELLO, "model": "gpt"}, {**HELLO, "mood": "?"}, {**HELLO, "max_tokens": 101, "stream": True}]
+    told = records_of(*bodies)
+    assert [(one.status, one.reason) for one in told] == [
+        (404, "model_not_found"),
+        (400, "unknown_parameter"),
+        (400, "context_length_exceeded"),
+    ]
+    assert [(one.status, one.reason, one.who) for one in records_of(HELLO, Authorization="wrong")] == [
+        (401, "invalid_api_key", "")
+    ]
+    assert [(one.status, one.reason) for one in records_of(HELLO, Origin="http://evil.example")] == [
+        (403, "origin_not_allowed")
+    ]
+
+
+def test_failures_in_between_are_told_of() -> None:
+    broken = Scripted(failure=ValueError("private"))
+    told = records_of(HELLO, {**HELLO, "stream": True}, engine=broken)
+    assert [(one.status, one.reason, one.said) for one in told] == [
+        (500, "internal_error", "Hello"),
+        (200, "internal_error", "Hello"),
+    ]
+
+
+def test_other_routes_are_not_told_of() -> None:
+    told: list[Answered] = []
+    client = client_of(on_answer=told.append)
+    for path in ("/healthz", "/v1/models", "/metrics", "/nowhere", CHAT):
+        client.get(path)
+        client.options(path)
+    assert told == []
+
+
+def test_a_request_is_under_way_until_it_is_told_of() -> None:
+    traffic = Traffic()
+    seen: list[int] = []
+    app = build_app(Scripted(), "key", on_answer=lambda _: seen.append(traffic.under_way), traffic=traffic)
+    TestClient(app, base_url="http://localhost").post(CHAT, json=HELLO, headers={"Authorization": "key"})
+    assert (seen, traffic.under_way) == ([1], 0)
+
+
+def test_a_record_that_cannot_be_kept_does_not_end_the_answer(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(answered: Answered) -> None:
+        raise ValueError(answered.said)
+
+    assert client_of(on_answer=broken).post(CHAT, json=HELLO).status_code == 200
+    assert "was not recorded: ValueError" in caplog.text
+    assert "Hello" not in caplog.text
+
+
+def figures_of(client: TestClient) -> dict[tuple[str, ...], float]:
+    response = client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return {
+        (sample.name, *(value for key, value in sorted(sample.labels.items()) if key != "le")): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def test_figures() -> None:
+    client = client_of()
+    for body in (HELLO, {**HELLO, "stream": True}, {**HELLO, "model": "gpt-1"}, {**HELLO, "model": "gpt-2"}):
+        client.post(CHAT, json=body)
+    for path in ("/nowhere", "/v1/../x"):
+        error_of(client.get(path), 404)
+    found = figures_of(client)
+    assert found["carrara_requests_total", CHAT, "200"] == 2
+    assert found["carrara_requests_total", CHAT, "404"] == 2
+    assert found["carrara_requests_total", "other", "404"] == 2
+    assert found["carrara_tokens_total", "prompt", "m"] == 14
+    assert found["carrara_tokens_total", "completion", "m"] == 4
+    assert found["carrara_first_token_seconds_count", "m"] == 2
+    assert found["carrara_request_seconds_count", CHAT] == 4
+    assert (found["carrara_in_flight",], found["carrara_waiting",]) == (1, 0)
+    assert not any("gpt" in label for labels in found for label in labels)
+    assert figures_of(client_of()).get(("carrara_requests_total", CHAT, "200")) is None  # each has its own
+
+
+def test_the_log_has_a_line_a_request_and_no_contents(capsys: pytest.CaptureFixture[str]) -> None:
+    client = client_of(json_logs=True)
+    client.post(CHAT, json=HELLO, headers={"X-Request-Id": "one"})
+    client.post(CHAT, json={**HELLO, "model": 'x"\n{', "stream": True})
+    client.get("/nowhere?secret")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["route"], line["status"], line["reason"], line["who"]) for line in lines] == [
+        (CHAT, 200, "stop", "key"),
+        (CHAT, 404, "model_not_found", "key"),
+        ("other", 404, "invalid_request", "key"),
+    ]
+    assert (lines[0]["request"], lines[0]["prompt_tokens"], lines[0]["completion_tokens"]) == ("one", 7, 2)
+    assert 0 < lines[0]["first_token_seconds"] <= lines[0]["seconds"]
+    assert not {"hello", "Hello wörld", "secret"} & set(map(str, lines[0].values()))
+    client_of().post(CHAT, json=HELLO)
+    assert capsys.readouterr().err == ""
