@@ -20,7 +20,7 @@ from carrara.data.render.example import render_prompt
 from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.models.load import load_model
-from carrara.serve.engine import ChatRequest, ContextExceeded, Piece, UnknownModel, with_role
+from carrara.serve.engine import ChatRequest, ContextExceeded, Piece, UnknownModel, Unsupported, with_role
 from carrara.serve.transformers_engine import TransformersEngine, load_engine
 
 from .tiny import CONTEXT, make_adapter, make_base, model_at
@@ -232,6 +232,33 @@ def test_an_abandoned_answer_leaves_the_right_adapter(
     del abandoned
     assert text_of(ask(engine, "run/two", "hello")) == generated(tiny_models["run/two"], "hello")[0]
     assert text_of(ask(engine, "base", "hello")) == generated(tiny_models["base"], "hello")[0]
+
+
+def test_vectors_are_the_mean_of_the_last_hidden_states(
+    engine: TransformersEngine, tiny_models: dict[str, Model]
+) -> None:
+    found = engine.embed("run/one", ["hello", "where is the quarry?"])
+    loaded = load_model(tiny_models["run/one"], "float32")
+    for text, vector in zip(("hello", "where is the quarry?"), found.vectors, strict=True):
+        ids = torch.tensor([loaded.tokenizer.encode(text)])
+        with torch.inference_mode():
+            mean = loaded.network(input_ids=ids, output_hidden_states=True).hidden_states[-1][0].mean(dim=0)
+        assert vector == pytest.approx((mean / mean.norm()).tolist(), abs=1e-5)
+    assert engine.embed("base", ["hello"]).vectors[0] != pytest.approx(found.vectors[0], abs=0.01)
+
+
+def test_texts_without_a_vector_are_refused(engine: TransformersEngine) -> None:
+    with pytest.raises(Refusal, match="text 1 has no tokens of its own"):
+        engine.embed("base", ["hello", ""])
+    with pytest.raises(ContextExceeded, match=rf"has 301 tokens, but the model holds {CONTEXT}"):
+        engine.embed("base", ["z" * 301])
+    with pytest.raises(UnknownModel):
+        engine.embed("gpt", ["hello"])
+
+
+def test_a_schema_is_not_for_the_reference_engine(engine: TransformersEngine) -> None:
+    with pytest.raises(Unsupported, match="transformers does not support 'schema'"):
+        ask(engine, "base", "hello", schema={"type": "object"})
 
 
 def test_a_role_goes_in_front_unless_there_is_one() -> None:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from carrara.serve.writer import Detokenizer, StopFilter
+from carrara.serve.engine import Piece, TextRequest, TokenLogprob
+from carrara.serve.reader import Reader
+from carrara.serve.writer import Detokenizer, StopFilter, Writer, text_of
 
 from .tiny import make_tokenizer
 
@@ -104,3 +106,53 @@ def test_the_way_text_is_cut_does_not_matter(pieces: list[str], stops: list[str]
     stop_filter = StopFilter(stops)
     shown = "".join([stop_filter.add(piece) for piece in pieces]) + stop_filter.rest()
     assert shown == expected("".join(pieces), stops)
+
+
+def pieces_of(tokenizer: PreTrainedTokenizerFast, ids: list[int], stop: tuple[str, ...] = ()) -> list[Piece]:
+    """The pieces of an answer of at most these tokens; each token's log-probability is its place."""
+    reader = Reader(tokenizer, 100, frozenset({1}))
+    writer = Writer(reader, TextRequest(model="m", prompt="", stop=stop), 7, len(ids))
+    pieces: list[Piece] = []
+    for place, token in enumerate(ids):
+        piece = writer.add(token, TokenLogprob(text_of(tokenizer, token), -float(place)))
+        pieces += [piece] if piece else []
+        if piece and piece.finish_reason:
+            break
+    return pieces
+
+
+def told(pieces: list[Piece]) -> list[list[float]]:
+    return [[-each.logprob for each in piece.logprobs] for piece in pieces]
+
+
+def test_logprobs_come_with_the_text_of_their_tokens(byte_level: PreTrainedTokenizerFast) -> None:
+    ids = byte_level.encode("ab\N{SLIGHTLY SMILING FACE}c")
+    assert len(ids) == 7
+    pieces = pieces_of(byte_level, ids)
+    assert [piece.text for piece in pieces] == ["a", "b", "\N{SLIGHTLY SMILING FACE}", "c"]
+    assert told(pieces) == [[0], [1], [2, 3, 4, 5], [6]]
+    assert (pieces[-1].finish_reason, pieces[-1].prompt_tokens, pieces[-1].completion_tokens) == ("length", 7, 7)
+
+
+def test_the_end_token_is_counted_and_not_shown(byte_level: PreTrainedTokenizerFast) -> None:
+    pieces = pieces_of(byte_level, [*byte_level.encode("ab"), 1, *byte_level.encode("c")])
+    assert [(piece.text, piece.finish_reason) for piece in pieces] == [("a", None), ("b", None), ("", "stop")]
+    assert told(pieces) == [[0], [1], []]
+    assert pieces[-1].completion_tokens == 3
+
+
+def test_logprobs_end_where_a_stop_string_begins(byte_level: PreTrainedTokenizerFast) -> None:
+    ids = [token for letter in "abxyc" for token in byte_level.encode(letter)]
+    pieces = pieces_of(byte_level, ids, stop=("xy",))
+    assert [piece.text for piece in pieces] == ["a", "b", ""]
+    assert told(pieces) == [[0], [1], []]
+    held = pieces_of(byte_level, ids, stop=("xz",))
+    assert [piece.text for piece in held] == ["a", "b", "xy", "c"]
+    assert told(held) == [[0], [1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("kind", ["byte_level", "sentencepiece"])
+def test_a_tokens_own_text_keeps_its_space(kind: str, request: pytest.FixtureRequest) -> None:
+    tokenizer = request.getfixturevalue(kind)
+    ids = tokenizer.encode("a b", add_special_tokens=False)
+    assert "".join(text_of(tokenizer, token) for token in ids).lstrip() == "a b"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
+from gguf import GGUFWriter, TokenType
 from peft import LoraConfig, get_peft_model
+from safetensors.numpy import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from carrara.models import Model
 from carrara.models.sources import digest_of_adapter
 from carrara.workspace import Artefact, digest_of_file
+from tests.models.tiny_gguf import _gguf_name, _permuted, write_gguf
 
 CONTEXT = 256
 CHATML = (
@@ -82,3 +86,38 @@ def model_at(base: Path, adapter: Path | None) -> Model:
     source = Artefact("model", base.name, base.name, base, {}, {}, {}, {}, "2026-01-01T00:00:00+00:00")
     digest = digest_of_file(base / "model.safetensors")
     return Model(base.name, base, digest, adapter, digest_of_adapter(adapter) if adapter else None, source)
+
+
+def base_as_gguf(model: Model, path: Path, kind: str = "F32") -> Path:
+    """The base of a model that `make_base` made, as a GGUF file."""
+    held = json.loads((model.path / "tokenizer.json").read_text())["model"]
+    tokens = sorted(held["vocab"], key=held["vocab"].get)
+    changes = {
+        "tokenizer.ggml.pre": "gpt-2",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [int(TokenType.CONTROL if t[:2] == "<|" else TokenType.NORMAL) for t in tokens],
+        "tokenizer.ggml.merges": [" ".join(merge) for merge in held["merges"]],
+        "tokenizer.ggml.bos_token_id": 0,
+        "tokenizer.ggml.eos_token_id": 1,
+        "tokenizer.ggml.padding_token_id": None,
+    }
+    return write_gguf(path, LlamaForCausalLM.from_pretrained(model.path), kind, changes)
+
+
+def adapter_as_gguf(model: Model, path: Path) -> Path:
+    """The LoRA adapter of a model, as a GGUF file; the rows of B are permuted as those of the weight are."""
+    assert model.adapter is not None
+    writer = GGUFWriter(path, "llama")
+    writer.add_string("general.type", "adapter")
+    writer.add_string("adapter.type", "lora")
+    settings = json.loads((model.adapter / "adapter_config.json").read_text())
+    writer.add_float32("adapter.lora.alpha", float(settings["lora_alpha"]))
+    for name, values in load_file(model.adapter / "adapter_model.safetensors").items():
+        stem, _, part = name.removeprefix("base_model.model.").partition(".lora_")
+        side = part[0].lower()
+        writer.add_tensor(f"{_gguf_name(stem)}.lora_{side}", _permuted(stem, values) if side == "b" else values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from carrara.models.load import Loaded
 from carrara.models.stepper import CHUNK, Stepper
-from carrara.serve.engine import ChatRequest, FinishReason, Piece
-from carrara.serve.writer import Detokenizer, StopFilter
+from carrara.serve.engine import Piece, Request, TokenLogprob
+from carrara.serve.reader import Reader
+from carrara.serve.writer import Writer, text_of
 
 if TYPE_CHECKING:
     import torch
@@ -16,17 +17,17 @@ if TYPE_CHECKING:
 
 def generate(
     loaded: Loaded,
+    reader: Reader,
     prompt: Sequence[int],
-    request: ChatRequest,
+    request: Request,
     budget: int,
-    ends: frozenset[int],
     cancelled: Callable[[], bool],
 ) -> Iterator[Piece]:
-    """Answer `prompt` with at most `budget` tokens; a token of `ends` or a stop string ends it sooner.
+    """Answer `prompt` with at most `budget` tokens; an end token or a stop string ends it sooner.
 
-    The completion's count includes the token that ended it. The pieces stop without a last one once `cancelled`.
+    The pieces stop without a last one once `cancelled`.
     """
-    detokenizer, stops = Detokenizer(loaded.tokenizer), StopFilter(request.stop)
+    writer = Writer(reader, request, len(prompt), budget)
     choose = _chooser(request, loaded.device)
     step = Stepper(loaded)
     logits = None
@@ -34,27 +35,27 @@ def generate(
         if cancelled():
             return
         logits = step(prompt[start : start + CHUNK])
-    for count in range(1, budget + 1):
+    while not cancelled():
         assert logits is not None, "a prompt has at least one token"
         token = choose(logits)
-        text = "" if token in ends else stops.add(detokenizer.add(token))
-        reason: FinishReason | None = "stop" if token in ends or stops.stopped else None
-        if reason is None and count == budget:
-            reason = "length"
-        if reason:
-            text += stops.add(detokenizer.rest())
-            if stops.stopped:
-                reason = "stop"
-            yield Piece(text + stops.rest(), reason, len(prompt), count)
-            return
-        if text:
-            yield Piece(text)
-        if cancelled():
-            return
+        piece = writer.add(token, _logprob(reader, logits, token, request.top_logprobs))
+        if piece:
+            yield piece
+            if piece.finish_reason:
+                return
         logits = step([token])
 
 
-def _chooser(request: ChatRequest, device: torch.device) -> Callable[[torch.Tensor], int]:
+def _logprob(reader: Reader, logits: torch.Tensor, token: int, top: int | None) -> TokenLogprob | None:
+    if top is None:
+        return None
+    logprobs = logits.log_softmax(dim=-1)
+    values, ids = logprobs.topk(top)
+    likeliest = tuple((text_of(reader.tokenizer, int(i)), float(value)) for value, i in zip(values, ids, strict=True))
+    return TokenLogprob(text_of(reader.tokenizer, token), float(logprobs[token]), likeliest)
+
+
+def _chooser(request: Request, device: torch.device) -> Callable[[torch.Tensor], int]:
     """How the next token is taken from the logits: the likeliest at temperature 0, else drawn."""
     import torch
 

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from carrara.data.example import Message
-from carrara.data.render.ends import end_tokens
-from carrara.data.render.example import render_prompt
 from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.models.adapters import Adapted, load_together, switched_on
-from carrara.models.load import Loaded
+from carrara.models.embedder import embed
 from carrara.serve.engine import ChatRequest, ContextExceeded, Embedded, Piece, TextRequest, UnknownModel, Unsupported
 from carrara.serve.generation import generate
 from carrara.serve.line import Line
-
-# Tokens of an answer whose request names no limit, if the context has room for them: a small model
-# that does not find its end would otherwise fill its whole context.
-DEFAULT_MAX_TOKENS = 1024
+from carrara.serve.reader import Reader, reader_in, require_chat
 
 
 @dataclass(frozen=True)
 class Voice:
-    """A model as it is asked, and the tokens that end an answer."""
+    """A model as it is asked."""
 
     adapted: Adapted
-    ends: frozenset[int]
-
-    @property
-    def loaded(self) -> Loaded:
-        return self.adapted.loaded
+    reader: Reader
 
 
 class TransformersEngine:
@@ -45,37 +36,48 @@ class TransformersEngine:
         return list(self._voices)
 
     def answer(self, request: ChatRequest | TextRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
-        """See Engine; without `max_tokens` an answer has what the context leaves, at most DEFAULT_MAX_TOKENS."""
-        if not isinstance(request, ChatRequest):
-            raise Unsupported("transformers", "prompt")
-        for field in ("top_logprobs", "schema"):
-            if getattr(request, field) is not None:
-                raise Unsupported("transformers", field)
-        voice = self._voices.get(request.model)
-        if voice is None:
-            raise UnknownModel(request.model, self.models())
-        prompt = render_prompt(voice.loaded.tokenizer, request.messages)
-        room = voice.loaded.context - len(prompt)
-        if room < (request.max_tokens or 1):
-            raise ContextExceeded(len(prompt), request.max_tokens, voice.loaded.context)
-        budget = request.max_tokens or min(room, DEFAULT_MAX_TOKENS)
+        """See Engine and Reader.read."""
+        if request.schema is not None:
+            raise Unsupported("transformers", "schema")
+        voice = self._voice(request.model)
+        prompt, budget = voice.reader.read(request)
         return self._answer(voice, prompt, request, budget, cancelled)
 
     def embed(self, model: str, texts: Sequence[str]) -> Embedded:
-        """See Engine."""
-        raise Unsupported("transformers", "input")
+        """See Engine: the mean of a text's last hidden states, as `carrara.models.embedder` takes it.
+
+        A text that does not fit is refused, and so is one without tokens.
+        """
+        voice = self._voice(model)
+        longest = max((len(voice.reader.tokenizer.encode(text)) for text in texts), default=0)
+        if longest > voice.reader.context:
+            raise ContextExceeded(longest, None, voice.reader.context)
+        with self._line.turn(lambda: False), switched_on(voice.adapted) as loaded:
+            read = embed(loaded, texts)
+        vectors = tuple(_normalised(index, each.vector.tolist()) for index, each in enumerate(read))
+        return Embedded(vectors, sum(each.tokens for each in read))
 
     def close(self) -> None:
         """See Engine; the networks go with the process."""
 
+    def _voice(self, name: str) -> Voice:
+        if name not in self._voices:
+            raise UnknownModel(name, self.models())
+        return self._voices[name]
+
     def _answer(
-        self, voice: Voice, prompt: list[int], request: ChatRequest, budget: int, cancelled: Callable[[], bool]
+        self,
+        voice: Voice,
+        prompt: list[int],
+        request: ChatRequest | TextRequest,
+        budget: int,
+        cancelled: Callable[[], bool],
     ) -> Iterator[Piece]:
         # The turn is held to the last token: what is switched on in a network is switched on for everyone.
-        with self._line.turn(cancelled) as mine:
-            if mine:
+        with self._line.turn(cancelled) as place:
+            if place is not None:
                 with switched_on(voice.adapted) as loaded:
-                    yield from generate(loaded, prompt, request, budget, voice.ends, cancelled)
+                    yield from generate(loaded, voice.reader, prompt, request, budget, cancelled)
 
 
 def load_engine(models: Mapping[str, Model], dtype: str = "auto") -> TransformersEngine:
@@ -85,8 +87,13 @@ def load_engine(models: Mapping[str, Model], dtype: str = "auto") -> Transformer
 
 
 def _voice(name: str, adapted: Adapted) -> Voice:
-    try:
-        render_prompt(adapted.loaded.tokenizer, (Message("user", "Hello"),))
-    except Refusal as error:
-        raise Refusal(f"{name} cannot chat: {error}") from error
-    return Voice(adapted, end_tokens(adapted.loaded))
+    reader = reader_in(adapted.loaded)
+    require_chat(name, reader)
+    return Voice(adapted, reader)
+
+
+def _normalised(index: int, vector: Sequence[float]) -> tuple[float, ...]:
+    length = math.hypot(*vector)
+    if not 0 < length < math.inf:
+        raise Refusal(f"text {index} has no tokens of its own, and so no vector; leave it out.")
+    return tuple(value / length for value in vector)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from carrara.serve.engine import FinishReason, Piece, Request, TokenLogprob
+from carrara.serve.reader import Reader
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -42,6 +45,59 @@ class Detokenizer:
         text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text
+
+
+class Writer:
+    """Makes the pieces of one answer from its tokens, the same whoever computed them.
+
+    The completion's count includes the token that ended it; its log-probability, and those of tokens that a stop
+    string took away whole, are not told.
+    """
+
+    def __init__(self, reader: Reader, request: Request, prompt_tokens: int, budget: int) -> None:
+        self._detokenizer, self._stops = Detokenizer(reader.tokenizer), StopFilter(request.stop)
+        self._ends, self._prompt_tokens, self._budget = reader.ends, prompt_tokens, budget
+        self._count = 0
+        self._decoded, self._shown = 0, 0  # characters
+        self._untold: list[tuple[int, int, TokenLogprob]] = []  # where the token's text begins and ends
+
+    def add(self, token: int, logprob: TokenLogprob | None = None) -> Piece | None:
+        """The piece that is finished with this token, if one is; nothing may be added after the last one."""
+        self._count += 1
+        ended = token in self._ends
+        text = "" if ended else self._show(self._detokenizer.add(token), logprob)
+        reason: FinishReason | None = "stop" if ended or self._stops.stopped else None
+        if reason is None and self._count == self._budget:
+            reason = "length"
+        if reason is None:
+            self._shown += len(text)
+            return Piece(text, logprobs=self._tell(end_only=True)) if text else None
+        text += self._show(self._detokenizer.rest(), None)
+        cut = self._stops.stopped
+        text += self._stops.rest()
+        self._shown += len(text)
+        logprobs = self._tell(end_only=False) if cut else tuple(each for _, _, each in self._untold)
+        return Piece(text, "stop" if cut else reason, self._prompt_tokens, self._count, logprobs)
+
+    def _show(self, text: str, logprob: TokenLogprob | None) -> str:
+        if logprob is not None:
+            self._untold.append((self._decoded, self._decoded + len(text), logprob))
+        self._decoded += len(text)
+        return self._stops.add(text)
+
+    def _tell(self, end_only: bool) -> tuple[TokenLogprob, ...]:
+        """Those whose text is shown: to its end, or at least its beginning."""
+        told = [each for begin, end, each in self._untold if (end <= self._shown if end_only else begin < self._shown)]
+        self._untold = self._untold[len(told) :]
+        return tuple(told)
+
+
+def text_of(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
+    """A token's own text, with the space in front that a decoder drops at the beginning."""
+    once, twice = (tokenizer.decode([token] * n, clean_up_tokenization_spaces=False) for n in (1, 2))
+    assert isinstance(once, str)
+    assert isinstance(twice, str)
+    return twice[len(once) :]
 
 
 class StopFilter:

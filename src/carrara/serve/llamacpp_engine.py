@@ -1,0 +1,345 @@
+"""The engine for processors: llama.cpp, with the adapters of a base in one process.
+
+Prompts are rendered here, and tokens become text here, as for the reference engine; llama.cpp computes what lies
+between. It is asked for a few tokens at a time, since while it streams it keeps those of unfinished characters to
+itself, and so that an answer can be given up. A slot, which holds what was read, belongs to one answer until its end.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from carrara.data.example import Message
+from carrara.errors import Refusal
+from carrara.serve.engine import (
+    ChatRequest,
+    Embedded,
+    Piece,
+    Request,
+    TextRequest,
+    TokenLogprob,
+    UnknownModel,
+    Unsupported,
+)
+from carrara.serve.fingerprint import LENGTH, Fingerprint, agree
+from carrara.serve.line import Line
+from carrara.serve.llamacpp_process import Interrupted, LlamaCppProcess, Settings, free_threads
+from carrara.serve.reader import Reader
+from carrara.serve.writer import StopFilter, Writer, text_of
+
+_CHECK_EVERY = 300.0  # seconds between two looks at whether a model still answers as it did
+_SMALLEST_CHUNK, _FIRST_CHUNK, _LARGEST_CHUNK = 16, 64, 512  # tokens of a prompt that are read at once
+_QUICK, _SLOW = 0.2, 0.7  # seconds for a chunk, below which the next is larger, and above which smaller
+_AT_ONCE = 1 << 30  # bytes of weights read for the tokens that are asked for at once
+_SURE = 1e9  # a bias on a logit that leaves no choice
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A model on the base: how it is asked, its GGUF adapter or None, and how it answered when it was exported."""
+
+    reader: Reader
+    adapter: Path | None = None
+    reference: tuple[int, ...] | None = None
+
+
+class LlamaCppEngine:
+    """Answers several at once, each in a slot of its own; starts its process anew where that has ended."""
+
+    def __init__(
+        self,
+        base: Path,
+        voices: Mapping[str, Voice],
+        slots: int = 4,
+        threads: int | None = None,
+        check_every: float = _CHECK_EVERY,
+        exact: bool = False,
+    ) -> None:
+        """`base` is the GGUF file. All voices read as many tokens; raises Refusal for files that cannot be loaded.
+
+        `exact` computes attention in float32, for comparing with the reference; it takes more memory.
+        """
+        self._voices = dict(voices)
+        self._adapters = tuple(dict.fromkeys(str(voice.adapter) for voice in voices.values() if voice.adapter))
+        context = max(voice.reader.context for voice in voices.values())
+        self._settings = Settings(str(base), self._adapters, context, slots, threads or free_threads(), exact)
+        # How many tokens are asked for at once decides what a seed draws, so it depends on the model alone.
+        self._stride = max(1, min(8, _AT_ONCE // max(1, base.stat().st_size)))
+        self._line = Line(slots)
+        self._held: dict[int, tuple[str, list[int]]] = {}  # what was read into each slot last, and for whom
+        self._starting = threading.Lock()
+        self._check_every = check_every
+        self.fingerprints: dict[str, Fingerprint] = {}
+        self._checked: dict[str, float] = {}
+        self._withdrawn: set[str] = set()
+        self._process: LlamaCppProcess | None = None
+        self._closed = False
+        try:
+            self._running()
+            for name in self._voices:
+                self._check(name, slot=0)
+        except BaseException:
+            self.close()
+            raise
+
+    def models(self) -> list[str]:
+        """The names it answers under, in the order given, without those that were withdrawn."""
+        return [name for name in self._voices if name not in self._withdrawn]
+
+    def answer(self, request: ChatRequest | TextRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
+        """See Engine and Reader.read."""
+        voice = self._voices.get(request.model)
+        if voice is None:
+            raise UnknownModel(request.model, self.models())
+        self._require_served(request.model)
+        if request.schema is not None:
+            _require_usable(request)
+        prompt, budget = voice.reader.read(request)
+        return self._answer(request, prompt, budget, cancelled)
+
+    def embed(self, model: str, texts: Sequence[str]) -> Embedded:
+        """See Engine."""
+        raise Unsupported("llamacpp", "input")
+
+    def close(self) -> None:
+        """See Engine; answers under way are interrupted."""
+        with self._starting:
+            self._closed = True
+            if self._process:
+                self._process.close()
+
+    @property
+    def process(self) -> LlamaCppProcess | None:
+        """The process that was started last."""
+        return self._process
+
+    def _answer(
+        self, request: Request, prompt: list[int], budget: int, cancelled: Callable[[], bool]
+    ) -> Iterator[Piece]:
+        with self._line.turn(cancelled, lambda free: self._nearest(free, request.model, prompt)) as slot:
+            if slot is None:
+                return
+            begun = False
+            for last_try in (False, True):  # nobody notices that a process died before the first word
+                try:
+                    for piece in self._written(request, slot, list(prompt), budget, cancelled):
+                        begun = True
+                        yield piece
+                    return
+                except Interrupted:
+                    if begun or last_try:
+                        raise
+
+    def _written(
+        self, request: Request, slot: int, ids: list[int], budget: int, cancelled: Callable[[], bool]
+    ) -> Iterator[Piece]:
+        name = request.model
+        self._running()
+        if time.monotonic() - self._checked.get(name, -self._check_every) >= self._check_every:
+            self._check(name, slot)
+        self._require_served(name)
+        if self._read(name, slot, ids, cancelled):
+            if request.schema is not None:
+                yield from self._constrained(request, slot, ids, budget, cancelled)
+            else:
+                yield from self._unconstrained(request, slot, ids, budget, cancelled)
+
+    def _unconstrained(
+        self, request: Request, slot: int, ids: list[int], budget: int, cancelled: Callable[[], bool]
+    ) -> Iterator[Piece]:
+        writer = Writer(self._voices[request.model].reader, request, len(ids), budget)
+        seeds = random.Random(request.seed)
+        body = _sampling(request)
+        wanted = 1  # the first token is not kept waiting for others
+        while not cancelled():
+            seed = {"seed": seeds.getrandbits(31)}
+            for token, logprob in self._next(request, slot, ids, min(wanted, budget), body | seed):
+                budget -= 1
+                ids.append(token)
+                piece = writer.add(token, logprob)
+                if piece:
+                    yield piece
+                    if piece.finish_reason:
+                        return
+                if cancelled():
+                    return
+            wanted = 1 if request.top_logprobs is not None else self._stride
+
+    def _next(
+        self, request: Request, slot: int, ids: list[int], count: int, body: Mapping[str, Any]
+    ) -> list[tuple[int, TokenLogprob | None]]:
+        """The next tokens, at most `count`; fewer where llama.cpp sees an end, which need not be one of the model's."""
+        top = request.top_logprobs
+        asked = {"n_probs": max(1, top)} if top is not None else {}
+        found = self._post(request.model, slot, ids, count, {**body, **asked})
+        if top is None:
+            return [(token, None) for token in found["tokens"]]
+        (token,) = found["tokens"]
+        places = found.get("completion_probabilities")
+        if not places:  # llama.cpp tells none for the first half of a character: look at its place again
+            reader = self._voices[request.model].reader
+            sure = {"n_probs": len(reader.tokenizer), "logit_bias": [[_letter(reader), _SURE]]}
+            places = self._post(request.model, slot, ids, 1, {**body, **sure})["completion_probabilities"]
+        return [(token, self._logprob(request.model, token, top, places[0]))]
+
+    def _logprob(self, name: str, token: int, top: int, place: Mapping[str, Any]) -> TokenLogprob:
+        tokenizer = self._voices[name].reader.tokenizer
+        known = {each["id"]: float(each["logprob"]) for each in (place, *place["top_logprobs"])}
+        likeliest = tuple((text_of(tokenizer, each["id"]), each["logprob"]) for each in place["top_logprobs"][:top])
+        return TokenLogprob(text_of(tokenizer, token), known[token], likeliest)
+
+    def _constrained(
+        self, request: Request, slot: int, ids: list[int], budget: int, cancelled: Callable[[], bool]
+    ) -> Iterator[Piece]:
+        """An answer that fits the schema, in one request, since the grammar's state is lost between two."""
+        reader = self._voices[request.model].reader
+        schema = {
+            **_sampling(request),
+            "json_schema": request.schema,
+            "seed": random.Random(request.seed).getrandbits(31),
+        }
+        letter = _letter(reader)  # with which no JSON begins: llama.cpp is silent about a schema that it cannot hold
+        probe = self._post(request.model, slot, ids, 1, {**schema, "logit_bias": [[letter, _SURE]]})
+        if probe["tokens"] == [letter]:
+            raise Refusal("the schema is none that this engine can hold an answer to; simplify it, or leave it out.")
+        stops = StopFilter(request.stop)
+        for event in self._stream(request.model, slot, ids, budget, schema):
+            text = stops.add(event["content"])
+            if stops.stopped or event["stop"]:
+                stopped = stops.stopped or event["stop_type"] != "limit"
+                count = int(event["tokens_predicted"])
+                yield Piece(text + stops.rest(), "stop" if stopped else "length", len(ids), count)
+                return
+            if text:
+                yield Piece(text)
+            if cancelled():
+                return
+
+    def _read(self, name: str, slot: int, prompt: list[int], cancelled: Callable[[], bool]) -> bool:
+        """Let the slot read all but the end of the prompt, in chunks; False if `cancelled` came true meanwhile."""
+        done, size = self._common(slot, name, prompt), _FIRST_CHUNK
+        while not cancelled():
+            if len(prompt) - done <= size:
+                self._held[slot] = (name, prompt)
+                return True
+            done += size
+            self._held[slot] = (name, prompt[:done])
+            began = time.monotonic()
+            self._post(name, slot, prompt[:done], 0, {})
+            size = _next_chunk(size, time.monotonic() - began)
+        return False
+
+    def _post(self, name: str, slot: int, ids: Sequence[int], count: int, more: Mapping[str, Any]) -> dict[str, Any]:
+        fields = ["tokens", "completion_probabilities"]
+        return self._running().ask({**self._body(name, slot, ids, count), **more, "response_fields": fields})
+
+    def _stream(
+        self, name: str, slot: int, ids: Sequence[int], count: int, more: Mapping[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        return self._running().stream({**self._body(name, slot, ids, count), **more})
+
+    def _body(self, name: str, slot: int, ids: Sequence[int], count: int) -> dict[str, Any]:
+        """A request that names every adapter, since llama.cpp would let the one of another request speak."""
+        adapter = str(self._voices[name].adapter)
+        return {
+            "prompt": list(ids),
+            "n_predict": count,
+            "id_slot": slot,
+            "lora": [{"id": i, "scale": 1.0 if path == adapter else 0.0} for i, path in enumerate(self._adapters)],
+            "cache_prompt": True,
+            "return_tokens": True,
+        }
+
+    def _running(self) -> LlamaCppProcess:
+        """The process, started anew if the one before has ended."""
+        with self._starting:
+            if self._closed:
+                raise Interrupted
+            if self._process is None or not self._process.alive:
+                if self._process:
+                    self._process.close()
+                self._held.clear()
+                self._checked.clear()
+                self._process = LlamaCppProcess(self._settings)
+            return self._process
+
+    def _check(self, name: str, slot: int) -> None:
+        """Withdraw a model that answers otherwise than when it was first asked, or than its reference says."""
+        voice = self._voices[name]
+        self._held.pop(slot, None)
+        now = self.fingerprint(name, slot)
+        self._checked[name] = time.monotonic()
+        before = self.fingerprints.setdefault(name, now)
+        if not agree(before.tokens, before, now) or not agree(voice.reference or now.tokens, now, now):
+            self._withdrawn.add(name)
+
+    def fingerprint(self, name: str, slot: int) -> Fingerprint:
+        """How a model answers now, asked in a slot that nobody else uses meanwhile."""
+        reader = self._voices[name].reader
+        greeting = ChatRequest(model=name, messages=(Message("user", "Hello"),), temperature=0.0, top_logprobs=2)
+        ids, budget = reader.read(greeting)
+        start = len(ids)
+        logprobs: list[TokenLogprob] = []
+        while len(ids) - start < min(LENGTH, budget):
+            ((token, logprob),) = self._next(greeting, slot, ids, 1, _sampling(greeting))
+            assert logprob is not None
+            ids.append(token)
+            logprobs.append(logprob)
+        return Fingerprint(tuple(ids[start:]), tuple(logprobs))
+
+    def _require_served(self, name: str) -> None:
+        if name in self._withdrawn:
+            raise Refusal(
+                f"{name} does not answer as it did when it was checked, so it is served no longer; start anew, and "
+                "export it again if that does not help."
+            )
+
+    def _nearest(self, free: Sequence[int], name: str, prompt: Sequence[int]) -> int:
+        """The slot that has read most of the prompt already."""
+        return max(free, key=lambda slot: self._common(slot, name, prompt))
+
+    def _common(self, slot: int, name: str, prompt: Sequence[int]) -> int:
+        held_name, held = self._held.get(slot, ("", []))
+        if held_name != name:
+            return 0
+        pairs = enumerate(zip(held, prompt, strict=False))
+        return next((place for place, (left, right) in pairs if left != right), min(len(held), len(prompt)))
+
+
+def _next_chunk(size: int, took: float) -> int:
+    """How many tokens to read next, so that an answer can be given up soon and reading is still quick."""
+    if took < _QUICK:
+        return min(_LARGEST_CHUNK, 2 * size)
+    return max(_SMALLEST_CHUNK, size // 2) if took > _SLOW else size
+
+
+def _sampling(request: Request) -> dict[str, Any]:
+    """Temperature and top_p as asked, and nothing else that llama.cpp would do of its own accord."""
+    return {
+        "temperature": request.temperature,
+        "top_p": request.top_p,
+        "samplers": ["temperature", "top_p"],
+        "top_k": 0,
+        "min_p": 0.0,
+        "repeat_penalty": 1.0,
+    }
+
+
+def _require_usable(request: Request) -> None:
+    if request.top_logprobs is not None:
+        raise Refusal("the engine llamacpp tells no logprobs of an answer that has to fit a schema; ask for one.")
+    try:
+        json.dumps(request.schema)
+    except (RecursionError, ValueError, TypeError) as error:
+        raise Refusal("the schema is nested too deep, or holds what is no JSON; simplify it.") from error
+
+
+def _letter(reader: Reader) -> int:
+    return reader.tokenizer.encode("x", add_special_tokens=False)[-1]

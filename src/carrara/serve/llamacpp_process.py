@@ -1,0 +1,178 @@
+"""llama.cpp's server in a process of its own, on a socket that nobody else can reach."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from carrara.errors import Refusal
+from carrara.models.gguf import check_header
+
+_CHILD = Path(__file__).with_name("llamacpp_child.py")
+_SOCKET = "engine.sock"  # llama.cpp takes a name with this ending for a socket's
+_PATIENCE = 600.0  # seconds for a few tokens on a machine that is busy with something else
+_JSON = {"Content-Type": "application/json"}
+_GONE = (httpx2.TransportError, RuntimeError)  # the latter where the client was closed meanwhile
+_LOOK = 0.2  # seconds for which it is looked at how busy the machine is
+_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process serves: files, slots of `context` tokens each, threads.
+
+    `exact` keeps keys and values in float32, and computes attention in it.
+    """
+
+    base: str
+    adapters: tuple[str, ...]
+    context: int
+    slots: int
+    threads: int
+    exact: bool
+
+
+class Interrupted(Refusal):
+    """The process went while it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine's process ended before the answer did; it is started anew, so ask again.")
+
+
+class LlamaCppProcess:
+    """Starts with an empty environment and ends with this process, however that ends; raises Refusal if it cannot."""
+
+    def __init__(self, settings: Settings) -> None:
+        for path in (settings.base, *settings.adapters):
+            check_header(Path(path))  # before native code reads it
+        key = secrets.token_urlsafe(32)
+        self.folder = Path(tempfile.mkdtemp(prefix="carrara-"))  # which nobody else may enter
+        # -P: what is imported is what is installed, and not what lies beside the program
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.folder,
+            env={},
+            start_new_session=True,  # Ctrl-C is for the parent, which lets answers end
+            text=True,
+        )
+        self.pid = self._process.pid
+        transport = httpx2.HTTPTransport(
+            uds=str(self.folder / _SOCKET),
+            limits=httpx2.Limits(max_keepalive_connections=0),  # the server hangs up on old ones without a word
+        )
+        self._client = httpx2.Client(
+            transport=transport,
+            base_url="http://engine",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=httpx2.Timeout(_PATIENCE),
+        )
+        try:
+            self._wait_until_ready({**asdict(settings), "key": key, "socket": _SOCKET})
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer of /completion to `body`; raises Interrupted, or Refusal with llama.cpp's reason."""
+        content = json.dumps(body)
+        try:
+            response = self._client.post("/completion", content=content, headers=_JSON)
+        except _GONE as error:
+            self._give_up()
+            raise Interrupted from error
+        _require_ok(response)
+        return response.json()
+
+    def stream(self, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The events of /completion; what is not taken is not computed. Raises as `ask` does."""
+        content = json.dumps({**body, "stream": True})
+        try:
+            with self._client.stream("POST", "/completion", content=content, headers=_JSON) as response:
+                if response.status_code != 200:
+                    response.read()
+                _require_ok(response)
+                for line in response.iter_lines():
+                    if line.startswith("data: {"):
+                        yield json.loads(line.removeprefix("data: "))
+        except _GONE as error:
+            self._give_up()
+            raise Interrupted from error
+
+    def close(self) -> None:
+        """End the process and remove its folder."""
+        self._client.close()
+        self._give_up()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            with contextlib.suppress(OSError):
+                if pipe:
+                    pipe.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _give_up(self) -> None:
+        """See to it that the process is known to have ended: its socket closes a moment before it does."""
+        self._process.kill()
+        self._process.wait()
+
+    def _wait_until_ready(self, settings: Mapping[str, Any]) -> None:
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(settings) + "\n")
+            process.stdin.flush()
+        if process.stdout.readline().strip() != "ready":
+            lines = [line.strip() for line in process.stderr.read().splitlines() if line.strip()]
+            code = process.wait()
+            reason = " ".join(lines[-1].split())[:300] if lines else f"its process ended with code {code}"
+            files = " with ".join(Path(path).name for path in (settings["base"], *settings["adapters"]))
+            raise Refusal(f"llama.cpp cannot load {files}: {reason}; make the files again, or use another engine.")
+
+
+def _require_ok(response: httpx2.Response) -> None:
+    if response.status_code != 200:
+        message = " ".join(str(response.json()["error"]["message"]).split())[:300]
+        raise Refusal(f"llama.cpp refuses this request: {message}.")
+
+
+def free_threads() -> int:
+    """The threads that llama.cpp may have: the cores given to this process, less those busy with something else now.
+
+    One is left over at least: its threads wait for each other by spinning, and as soon as anything else runs on their
+    cores, all of them are ten times slower than all but one.
+    """
+    import psutil
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    busy = round(psutil.cpu_percent(_LOOK) / 100 * (psutil.cpu_count() or 1))
+    return max(1, min(cores - max(1, busy), _quota()))
+
+
+def _quota() -> int:
+    """The whole cores that a container's limit leaves (Linux, cgroup version 2)."""
+    try:
+        limit, period = _CGROUP_CPU.read_text().split()
+        return sys.maxsize if limit == "max" else max(1, math.floor(int(limit) / int(period)))
+    except (OSError, ValueError):
+        return sys.maxsize

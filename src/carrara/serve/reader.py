@@ -1,0 +1,78 @@
+"""What a model needs beside its weights to be asked: how a request becomes tokens, and which tokens end an answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+from carrara.data.example import Message
+from carrara.data.render.ends import end_tokens
+from carrara.data.render.example import render_prompt
+from carrara.errors import Refusal
+from carrara.models import Model
+from carrara.models.load import Loaded, context_of, load_tokenizer
+from carrara.serve.engine import ChatRequest, ContextExceeded, TextRequest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Tokens of an answer whose request names no limit, if the context has room for them: a small model
+# that does not find its end would otherwise fill its whole context.
+DEFAULT_MAX_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model's tokenizer, the most tokens of prompt and answer together, and the tokens that end an answer."""
+
+    tokenizer: PreTrainedTokenizerBase
+    context: int
+    ends: frozenset[int]
+
+    def read(self, request: ChatRequest | TextRequest) -> tuple[list[int], int]:
+        """The prompt's tokens and the most tokens of the answer; raises ContextExceeded, or Refusal for no prompt.
+
+        Without `max_tokens` an answer has what the context leaves, at most DEFAULT_MAX_TOKENS.
+        """
+        prompt = self._prompt(request)
+        room = self.context - len(prompt)
+        if room < (request.max_tokens or 1):
+            raise ContextExceeded(len(prompt), request.max_tokens, self.context)
+        return prompt, request.max_tokens or min(room, DEFAULT_MAX_TOKENS)
+
+    def _prompt(self, request: ChatRequest | TextRequest) -> list[int]:
+        if isinstance(request, ChatRequest):
+            return render_prompt(self.tokenizer, request.messages)
+        if ids := list(self.tokenizer.encode(request.prompt)):  # with the special tokens that the tokenizer adds
+            return ids
+        first = self.tokenizer.bos_token_id
+        first = self.tokenizer.eos_token_id if first is None else first
+        if not isinstance(first, int):
+            raise Refusal("the prompt is empty, and this model has no token to begin with; send a text.")
+        return [first]
+
+
+def reader_in(loaded: Loaded) -> Reader:
+    """The reader of a model that is loaded."""
+    return Reader(loaded.tokenizer, loaded.context, end_tokens(loaded))
+
+
+def reader_of(model: Model) -> Reader:
+    """The reader of a model whose weights are held elsewhere."""
+    told = model.path / "generation_config.json"
+    if not told.is_file():  # transformers makes the settings of the configuration then
+        told = model.path / "config.json"
+    ends = json.loads(told.read_text(encoding="utf-8")).get("eos_token_id")
+    network = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=ends))
+    held = SimpleNamespace(tokenizer=load_tokenizer(model), network=network, context=context_of(model))
+    return reader_in(cast(Loaded, held))
+
+
+def require_chat(name: str, reader: Reader) -> None:
+    """Refuse a model that cannot be asked in a chat."""
+    try:
+        render_prompt(reader.tokenizer, (Message("user", "Hello"),))
+    except Refusal as error:
+        raise Refusal(f"{name} cannot chat: {error}") from error
