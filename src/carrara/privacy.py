@@ -53,7 +53,7 @@ class Privacy:
 
 
 def examine_privacy(workspace: Workspace) -> Privacy:
-    """Prepare, tune, evaluate, compare and chat under watch, in a workspace that is removed afterwards.
+    """Prepare, tune, evaluate, compare, export and chat under watch, in a workspace that is removed afterwards.
 
     It takes the embedded model where the workspace has it, else a tiny random one. Raises Refusal if the process fails
     in a way that it cannot tell itself.
@@ -102,12 +102,13 @@ def _watched(folder: Path, model: str) -> None:
 
 def _go(folder: Path, model: str) -> None:
     """The way of a recipe over a few rows, and a question to what came of it."""
+    from carrara.export.package import export_model
     from carrara.models import model_of_run
     from carrara.models.machine import prepare_for_heavy_work
     from carrara.progress import Silent
     from carrara.recipe import make_recipe
     from carrara.serve.conversation import Conversation
-    from carrara.serve.transformers_engine import load_engine
+    from carrara.serve.engines import open_engine
     from carrara.way import walk
 
     prepare_for_heavy_work()
@@ -121,7 +122,9 @@ def _go(folder: Path, model: str) -> None:
         }
     )
     run = walk(workspace, recipe, Silent()).run
-    engine = load_engine({"tuned": model_of_run(run.artefact, workspace)})
+    tuned = model_of_run(run.artefact, workspace)
+    export_model(workspace, tuned, "safetensors", "f16", folder / "package", Silent())
+    engine = open_engine("auto", {"tuned": tuned}, workspace, "auto", Silent())
     for _ in Conversation(engine, "tuned", max_tokens=8).ask("How much is 2 and 3?", lambda: False):
         pass
     engine.close()

@@ -71,7 +71,7 @@ def place(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
 
 
 def test_one_question_from_a_script(place: Place) -> None:
-    plain = place.chat(place.base, "--once", "hello")
+    plain = place.chat(place.base, "--once", "hello", "--engine", "transformers")
     answer = place.chat(place.base, "--once", "hello", "--json").json
     assert plain.out == printable(answer["answer"]) + "\n"
     assert plain.err == "(cut after 6 tokens; --max-tokens allows more)\n"

@@ -19,14 +19,18 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_json_names_the_files(tmp_path: Path, adapter: Path) -> None:
     told = call(tmp_path / "w", "export", adapter, "--to", "gguf", "-o", "out", "--json").json
-    assert told == {"folder": "out", "files": ["model.gguf"], "passport": {"checks": [], "holds": None}}
+    assert told["files"] == ["model.gguf", "passport.json"]
+    assert told["passport"]["holds"] is True
+    assert {"name": "chats", "value": 1.0, "bound": 1.0, "holds": True} in told["passport"]["checks"]
     assert (tmp_path / "out/model.gguf").read_bytes()[:4] == b"GGUF"
 
 
 def test_the_files_are_printed(tmp_path: Path, adapter: Path) -> None:
     done = call(tmp_path / "w", "export", adapter, "--to", "ollama", "--quantization", "q4_0", "-o", "here/out")
     assert done.code == 0
-    assert done.out.split() == ["here/out/Modelfile", "here/out/model.gguf"]
+    assert done.out.split()[-3:] == ["here/out/Modelfile", "here/out/model.gguf", "here/out/passport.json"]
+    assert "weights" in done.out
+    assert "fails" not in done.out
     assert (tmp_path / "here/out/model.gguf").is_file()
 
 

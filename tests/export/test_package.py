@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from carrara.errors import Refusal
+from carrara.export.merge import merge
 from carrara.export.package import TARGETS, Target, adapter_gguf, base_gguf, export_model, merged_gguf
 from carrara.models import Model, resolve_model
 from carrara.models.gguf import convert_gguf
@@ -44,10 +45,13 @@ def model(workspace: Workspace, tmp_path: Path) -> Model:
 def test_each_form_holds_its_files(workspace: Workspace, model: Model, tmp_path: Path, target: Target) -> None:
     (tmp_path / "out").mkdir()  # empty, so it may be filled
     package = export_model(workspace, model, target, "f16", tmp_path / "out", Silent())
-    assert {*package.files} == {path.name for path in (tmp_path / "out").iterdir()} == FILES[target]
+    files = FILES[target] | {"passport.json"}
+    assert {*package.files} == {path.name for path in (tmp_path / "out").iterdir()} == files
     told = package.to_json()
-    assert told["files"] == sorted(FILES[target])
-    assert told["passport"] == {"checks": [], "holds": None}
+    assert told["files"] == sorted(files)
+    assert told["passport"] == json.loads((tmp_path / "out" / "passport.json").read_text(encoding="utf-8"))
+    assert told["passport"]["holds"] is True
+    assert len(told["passport"]["checks"]) == 14
     assert {path.name for path in tmp_path.iterdir()} == {"base", "adapter", "workspace", "out"}
 
 
@@ -120,9 +124,8 @@ def test_the_card_of_a_run_tells_what_it_learned_from(workspace: Workspace, mode
     dataset = workspace.make("dataset", {}, fill_dataset, name="/home/somebody/answers.jsonl")
     inputs = {"model": model.source, "dataset": dataset}
     run = workspace.make("run", {}, fill_run, name="base-lora", inputs=inputs)
-    export_model(
-        workspace, resolve_model(workspace, run.reference, Silent()), "safetensors", "f16", tmp_path / "out", Silent()
-    )
+    tuned = resolve_model(workspace, run.reference, Silent())
+    export_model(workspace, tuned, "safetensors", "f16", tmp_path / "out", Silent(), examined=False)
     card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
     assert "# base-lora" in card
     assert "It learned from answers.jsonl: 1,234 rows." in card
@@ -193,3 +196,24 @@ def test_an_adapter_overwritten_meanwhile_is_refused(
 
     monkeypatch.setattr(package, "write_gguf_adapter", overwrite)
     assert "was overwritten" in _refusal(workspace, model, "gguf-adapter", tmp_path / "out")
+
+
+def test_a_package_that_is_another_model_is_refused(
+    workspace: Workspace, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = replace(model, adapter=None, adapter_digest=None)
+    monkeypatch.setattr("carrara.export.package.merge", lambda _, folder: merge(bare, folder))
+    for target in ("safetensors", "gguf", "ollama"):
+        with pytest.raises(Refusal, match="the merge did nothing"):
+            export_model(workspace, model, target, "q8_0", tmp_path / "out", Silent())
+        assert not (tmp_path / "out").exists()
+    package = export_model(workspace, model, "safetensors", "f16", tmp_path / "out", Silent(), examined=False)
+    assert package.to_json()["passport"] == {"checks": [], "holds": None}
+
+
+def test_without_memory_for_both_nothing_is_examined(
+    workspace: Workspace, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carrara.export.examination._SPARE", 1 << 60)
+    with pytest.raises(Refusal, match="GB are free; export it on a machine that has them, or with --unexamined"):
+        export_model(workspace, model, "adapter", "f16", tmp_path / "out", Silent())

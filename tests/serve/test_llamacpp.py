@@ -24,10 +24,10 @@ from carrara.data.example import Message
 from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.models.load import load_model
-from carrara.serve.engine import ChatRequest, Piece, TokenLogprob
+from carrara.serve.engine import ChatRequest, Interrupted, Piece, TokenLogprob
 from carrara.serve.fingerprint import Fingerprint, agree
 from carrara.serve.llamacpp_engine import LlamaCppEngine, Voice
-from carrara.serve.llamacpp_process import Interrupted, LlamaCppProcess, Settings, free_threads
+from carrara.serve.llamacpp_process import LlamaCppProcess, Settings, free_threads
 from carrara.serve.reader import reader_in, reader_of
 from carrara.serve.transformers_engine import TransformersEngine
 

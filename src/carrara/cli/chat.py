@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from carrara.cli.console import make_progress, print_json
-from carrara.cli.options import JsonOption, WorkspaceOption
+from carrara.cli.options import EngineOption, JsonOption, WorkspaceOption
 from carrara.errors import Refusal
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from carrara.models import Model
     from carrara.serve.conversation import Conversation
     from carrara.serve.engine import Engine
+    from carrara.serve.engines import Kind
     from carrara.workspace import Workspace
 
 
@@ -31,6 +32,7 @@ def chat_command(
     temperature: Annotated[float, typer.Option(min=0, max=2, help="0 gives the likeliest answer.")] = 0.7,
     seed: Annotated[int | None, typer.Option(min=-(2**63), max=2**63 - 1, help="Draw the same answer again.")] = None,
     once: Annotated[str | None, typer.Option(metavar="TEXT", help="Ask this, print the answer and leave.")] = None,
+    engine: EngineOption = "auto",
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the conversation in the workspace; without this nothing is kept.")
     ] = False,
@@ -43,14 +45,15 @@ def chat_command(
     from carrara.cli.screen import listen_silently, show
     from carrara.cli.talk import Talk
     from carrara.serve.conversation import Conversation
+    from carrara.serve.engines import find_kind
     from carrara.serve.roles import choose_role
     from carrara.workspace import open_workspace
 
     store, progress = open_workspace(workspace), make_progress()
     chosen = choose_role(store, role, progress) if role else None
-    models = _Models(store, model)
-    engine, other = models.open_beside(compare) if compare else (models.open(), None)
-    first = Conversation(engine, model, role=chosen, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    models = _Models(store, model, find_kind(engine))
+    opened, other = models.open_beside(compare) if compare else (models.open(), None)
+    first = Conversation(opened, model, role=chosen, max_tokens=max_tokens, temperature=temperature, seed=seed)
     talk = Talk(
         [first, first.beside(other)] if other else [first],
         models.open_beside,
@@ -107,8 +110,9 @@ def _keeper(workspace: Workspace) -> Callable[[Conversation, int | None], None]:
 class _Models:
     """Opens what is talked to: the chat's model, alone or with one beside it."""
 
-    def __init__(self, workspace: Workspace, name: str) -> None:
+    def __init__(self, workspace: Workspace, name: str, kind: Kind) -> None:
         self._workspace = workspace
+        self._kind: Kind = kind
         self._name = name
         self._own = self._resolve(name)
 
@@ -142,6 +146,6 @@ class _Models:
         return Model(base.name, base.path, base.digest, None, None, base, self._own.four_bit)
 
     def _load(self, models: Mapping[str, Model]) -> Engine:
-        from carrara.serve.transformers_engine import load_engine
+        from carrara.serve.engines import open_engine
 
-        return load_engine(models)
+        return open_engine(self._kind, models, self._workspace, "auto", make_progress())

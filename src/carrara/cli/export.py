@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from carrara.cli.console import make_progress, print_json, print_line
+from carrara.cli.console import make_progress, print_json, print_line, print_table
 from carrara.cli.options import JsonOption, WorkspaceOption
 
 _TO = "safetensors (merged, with a card), adapter (as PEFT reads it), gguf (merged), gguf-adapter, or ollama."
@@ -20,6 +20,9 @@ def export_command(
     quantization: Annotated[
         str | None, typer.Option(help="Numbers of gguf and ollama: f16, q8_0 (as if none is named) or q4_0.")
     ] = None,
+    unexamined: Annotated[
+        bool, typer.Option(help="Do not compare the package with the model, which takes the memory of both.")
+    ] = False,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -38,9 +41,16 @@ def export_command(
         raise Refusal(f"there is no quantization '{quantization}'; it is one of {', '.join(QUANTIZATIONS)}.")
     store, progress = open_workspace(workspace), make_progress()
     resolved = resolve_model(store, model, progress)
-    package = export_model(store, resolved, to, quantization or "q8_0", user_path(str(output)), progress)
+    out = user_path(str(output))
+    package = export_model(store, resolved, to, quantization or "q8_0", out, progress, not unexamined)
     if json:
         print_json(package.to_json())
         return
+    if package.passport:
+        rows = [
+            [check.name, f"{check.value:.4g}", f"{check.bound:.4g}", "holds" if check.holds else "fails"]
+            for check in package.passport.checks
+        ]
+        print_table(["passport", "value", "bound", ""], rows)
     for name in package.files:
         print_line(str(package.folder / name))

@@ -11,6 +11,9 @@ WorkspaceOption = Annotated[
     Path | None, typer.Option("--workspace", help="Where results are kept (else CARRARA_WORKSPACE, else ~/.carrara).")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="Who computes: auto (llama.cpp on a processor), llamacpp or transformers.")
+]
 BenchmarksOption = Annotated[
     Path | None, typer.Option("--benchmarks", help="Folder of benchmark files (else CARRARA_BENCHMARKS, else fetched).")
 ]

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from carrara.cli.console import make_progress
-from carrara.cli.options import WorkspaceOption
+from carrara.cli.options import EngineOption, WorkspaceOption
 
 if TYPE_CHECKING:
     from carrara.serve.keys import Keys
     from carrara.serve.server import Tls
     from carrara.workspace import Workspace
+
+_SIDE_BY_SIDE = 4  # requests that an engine is given at once; one that answers them in turn lets the others wait
 
 
 def serve_command(
@@ -40,16 +42,19 @@ def serve_command(
     audit_contents: Annotated[
         bool, typer.Option(help="The audit log keeps what was asked and said, too, and not only who and how much.")
     ] = False,
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    engine: EngineOption = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16; of the engine transformers.")] = "auto",
     workspace: WorkspaceOption = None,
 ) -> None:
     """Answer as OpenAI's clients expect it; for this machine only, unless --host says more."""
     from carrara.errors import Refusal
+    from carrara.serve.engines import find_kind, open_engine
     from carrara.serve.server import listen, serve, url_of
     from carrara.workspace import digest_of_value, open_workspace
 
     if dtype not in ("auto", "float32", "bfloat16"):
         raise Refusal(f"there is no dtype '{dtype}'; use auto, float32 or bfloat16.")
+    kind = find_kind(engine)
     progress = make_progress()
     tls = _tls(tls_cert, tls_key)
     with listen(host, port) as listener:  # before the models are loaded, which takes time
@@ -61,20 +66,19 @@ def serve_command(
         from carrara.serve.gateway import Terms, build_app
         from carrara.serve.record import Traffic
         from carrara.serve.roles import choose_role
-        from carrara.serve.transformers_engine import load_engine
 
         role = choose_role(store, role, progress) if role else None
-        terms = Terms(host=host, role=role, rate=rate, each=at_once, cors=tuple(cors or ()), json_logs=json_logs)
+        terms = Terms(host, role, _SIDE_BY_SIDE, rate=rate, each=at_once, cors=tuple(cors or ()), json_logs=json_logs)
         resolved = {reference: resolve_model(store, reference, progress) for reference in models}
         digests = {name: digest_of_value(model.identity()) for name, model in resolved.items()}
         audit = AuditLog(audit_path(store), digests, audit_contents)
-        engine = load_engine(resolved, dtype)
+        opened = open_engine(kind, resolved, store, dtype, progress)
         traffic = Traffic()
-        app = build_app(engine, keys, terms, on_answer=audit.append, traffic=traffic)
-        progress.say(f"serving {', '.join(engine.models())} at {url_of(listener, tls)}")
+        app = build_app(opened, keys, terms, on_answer=audit.append, traffic=traffic)
+        progress.say(f"serving {', '.join(opened.models())} at {url_of(listener, tls)}")
         if new:
             progress.say(f"key: {new}")
-        serve(app, listener, traffic, engine.close, tls)
+        serve(app, listener, traffic, opened.close, tls)
 
 
 def _keys(workspace: Workspace, key: str | None) -> tuple[Keys, str | None]:

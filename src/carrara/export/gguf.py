@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from carrara.errors import Refusal
 from carrara.export.gguf_config import head_width, hyperparameters, read_config
 from carrara.export.gguf_tokenizer import tokenizer_fields
-from carrara.export.lora import read_pairs
+from carrara.export.lora import Pair, read_pairs, write_pairs
 from carrara.export.weights import Weights
-from carrara.models.gguf import ROPE_FACTORS, llama_3_factors, tensor_names
+from carrara.models.gguf import ROPE_FACTORS, llama_3_factors, tensor_names, unpermute
 from carrara.workspace.files import replace_atomically
 
 if TYPE_CHECKING:
@@ -91,6 +91,22 @@ def write_gguf_adapter(adapter: Path, base: Path, target: Path) -> None:
         tensors.append(_Tensor(f"{name}.lora_b", pair.b.shape, "F32", partial(_scaled, pair.b, factor, heads)))
     fields = {"general.type": "adapter", "adapter.type": "lora", "adapter.lora.alpha": float(alpha)}
     replace_atomically(target, lambda path: _write(path, fields, tensors))
+
+
+def read_gguf_adapter(path: Path, base: Path, target: Path) -> None:
+    """Write the GGUF adapter at `path`, one of the model in `base`, as a PEFT adapter: `write_gguf_adapter` undone."""
+    from gguf import GGUFReader
+
+    config, names = read_config(base), _names(read_config(base))
+    reader = GGUFReader(path)
+    alpha = reader.fields["adapter.lora.alpha"].contents()
+    found = {tensor.name: tensor.data.reshape([*reversed(tensor.shape.tolist())]) for tensor in reader.tensors}
+    pairs: list[Pair] = []
+    for name in (name.removesuffix(".lora_a") for name in found if name.endswith(".lora_a")):
+        a, heads = found[f"{name}.lora_a"], _rotary_heads(config, names[name])
+        b = found[f"{name}.lora_b"] if heads is None else unpermute(found[f"{name}.lora_b"], heads)
+        pairs.append(Pair(names[name], a, b, alpha / len(a)))
+    write_pairs(pairs, target)
 
 
 def _scaled(rows: np.ndarray, factor: float, heads: int | None) -> np.ndarray:

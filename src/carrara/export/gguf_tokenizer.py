@@ -20,6 +20,7 @@ from carrara.errors import Refusal
 from carrara.models.gguf_tokenizer import (
     BYTE,
     CONTROL,
+    END_KEYS,
     LLAMA_3,
     NORMAL,
     PRE_TOKENIZERS,
@@ -175,10 +176,10 @@ def _special(tokenizer: Any, folder: Path, where: str) -> dict[str, Any]:
         raise Refusal(f"{where} has no end-of-text token, so that no answer would end; name one as eos_token.")
     if before not in ([], [bos]) or after not in ([], [eos]):
         raise Refusal(f"{where} puts more around a text than its bos and eos token, which GGUF has not: {_WAY_OUT}.")
+    ends = dict(zip(END_KEYS, dict.fromkeys([eos, *_ends(tokenizer, folder)])))
     ids = {
         "bos": bos,
-        "eos": eos,
-        "eot": next((end for end in _ends(tokenizer, folder) if end != eos), None),
+        **ends,
         "unknown": tokenizer.unk_token_id,
         "padding": tokenizer.pad_token_id,
     }

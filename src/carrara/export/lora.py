@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,27 @@ def read_pairs(adapter: Path, base: Weights, known: Collection[str]) -> list[Pai
         other = [name for name in weights.names() if not any(side in name for side in _SIDES)]
         raise Refusal(f"the adapter {adapter} holds {(other or ['no pairs'])[0]}, which is no LoRA pair; {_WAY_OUT}.")
     return pairs
+
+
+def write_pairs(pairs: Sequence[Pair], target: Path) -> None:
+    """Write pairs as a PEFT adapter: `adapter_config.json` and `adapter_model.safetensors`."""
+    from safetensors.numpy import save_file
+
+    modules = {pair.source.removesuffix(".weight"): pair for pair in pairs}
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "target_modules": sorted(modules),
+        "rank_pattern": {f"^{re.escape(module)}": pair.rank for module, pair in modules.items()},
+        "alpha_pattern": {f"^{re.escape(module)}": pair.scale * pair.rank for module, pair in modules.items()},
+    }
+    matrices = {
+        f"{_FRONT}{module}.{side}.weight": matrix
+        for module, pair in modules.items()
+        for side, matrix in zip(_SIDES, (pair.a, pair.b), strict=True)
+    }
+    (target / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(matrices, target / "adapter_model.safetensors")
 
 
 def _config(adapter: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +14,11 @@ from typing import Any, Literal
 
 from carrara.errors import Refusal
 from carrara.export.card import write_card
+from carrara.export.examination import examine_package
 from carrara.export.gguf import Quantization, write_gguf, write_gguf_adapter
 from carrara.export.merge import merge, require_written_out
 from carrara.export.ollama import leave_bos_to_template, modelfile
+from carrara.export.passport import Passport, require
 from carrara.models import Model
 from carrara.models.sources import TOKENIZER_FILES
 from carrara.progress import Progress
@@ -26,21 +29,22 @@ TARGETS: tuple[Target, ...] = ("safetensors", "adapter", "gguf", "gguf-adapter",
 QUANTIZED: tuple[Target, ...] = ("gguf", "ollama")  # those that have a number format of their own
 
 FORMAT = 1  # raised when the same model would give other files
-_MODEL, _ADAPTER, _MERGED = "model.gguf", "adapter.gguf", "merged"
+_MODEL, _ADAPTER, _MERGED, _PASSPORT = "model.gguf", "adapter.gguf", "merged", "passport.json"
 
 
 @dataclass(frozen=True)
 class Package:
-    """An exported model: the folder, and the names of its files."""
+    """An exported model: the folder, the names of its files, and its passport unless it was not examined."""
 
     folder: Path
     files: tuple[str, ...]
+    passport: Passport | None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "folder": str(self.folder),
             "files": [*self.files],
-            "passport": {"checks": [], "holds": None},
+            "passport": self.passport.to_json() if self.passport else {"checks": [], "holds": None},
         }
 
 
@@ -106,25 +110,52 @@ def _made(
 
 
 def export_model(
-    workspace: Workspace, model: Model, target: Target, quantization: Quantization, out: Path, progress: Progress
+    workspace: Workspace,
+    model: Model,
+    target: Target,
+    quantization: Quantization,
+    out: Path,
+    progress: Progress,
+    examined: bool = True,
 ) -> Package:
     """Fill the folder `out` with the model in one of the forms that `TARGETS` names, whole or not at all.
 
-    `quantization` is the number format of those in `QUANTIZED`. Raises Refusal for a folder that holds something
-    already, and for a model that the form cannot hold.
+    `quantization` is the number format of those in `QUANTIZED`. Unless `examined` is false, the package is read back
+    and compared with the model, and its passport is put beside it. Raises Refusal for a folder that holds something
+    already, for a model that the form cannot hold, and for a package that is not the model.
     """
     write: dict[Target, Callable[[Path], None]] = {
         "safetensors": partial(_write_safetensors, workspace, model),
         "adapter": partial(_write_adapter, model),
         "gguf": lambda folder: _copy(merged_gguf(workspace, model, quantization, progress), folder),
         "gguf-adapter": lambda folder: _copy(adapter_gguf(workspace, model, progress), folder),
-        "ollama": lambda folder: _write_ollama(workspace, model, quantization, folder, progress),
+        "ollama": lambda folder: _write_ollama(model, merged_gguf(workspace, model, quantization, progress), folder),
     }
+    passport = None
     with _filled_at_once(out) as folder:
+        if target == "ollama":
+            modelfile(model, _MODEL)  # refuses before what takes long
         write[target](folder)
-        # The passport examines `folder` here, before it is moved to where the user wants it.
+        if examined:
+            passport = _examine(workspace, model, target, quantization, folder, progress)
+            require(passport)
+            (folder / _PASSPORT).write_text(json.dumps(passport.to_json(), indent=2) + "\n", encoding="utf-8")
+        if target == "ollama":  # what is examined is the model; here Ollama's template writes the first token
+            leave_bos_to_template(folder / _MODEL)
         files = tuple(sorted(path.name for path in folder.iterdir()))
-    return Package(out, files)
+    return Package(out, files, passport)
+
+
+def _examine(
+    workspace: Workspace, model: Model, target: Target, quantization: Quantization, folder: Path, progress: Progress
+) -> Passport:
+    if target == "safetensors":
+        return examine_package(workspace, model, "folder", folder, "safetensors", progress)
+    if target == "adapter":
+        return examine_package(workspace, model, "adapter", folder, "adapter", progress)
+    if target == "gguf-adapter":
+        return examine_package(workspace, model, "gguf-adapter", folder / _ADAPTER, "adapter", progress)
+    return examine_package(workspace, model, "gguf", folder / _MODEL, quantization, progress)
 
 
 @contextmanager
@@ -158,13 +189,9 @@ def _write_adapter(model: Model, folder: Path) -> None:
             _copy(adapter / name, folder)
 
 
-def _write_ollama(
-    workspace: Workspace, model: Model, quantization: Quantization, folder: Path, progress: Progress
-) -> None:
-    require_written_out(model)
-    (folder / "Modelfile").write_text(modelfile(model, _MODEL), encoding="utf-8")  # before what takes long
-    _copy(merged_gguf(workspace, model, quantization, progress), folder)
-    leave_bos_to_template(folder / _MODEL)
+def _write_ollama(model: Model, file: Path, folder: Path) -> None:
+    (folder / "Modelfile").write_text(modelfile(model, _MODEL), encoding="utf-8")
+    _copy(file, folder)
 
 
 def _adapter_of(model: Model) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from carrara.errors import Refusal
-from carrara.models.gguf_tokenizer import write_tokenizer
+from carrara.models.gguf_tokenizer import end_ids, write_tokenizer
 from carrara.workspace import is_full_disk
 
 if TYPE_CHECKING:
@@ -134,9 +134,9 @@ def _weights(reader: GGUFReader, path: Path, heads: int, kv_heads: int) -> dict[
         name = _hugging_face_name(tensor.name, path)
         values = _dequantized(tensor, path)
         if name.endswith("q_proj.weight"):
-            values = _unpermute(values, heads)
+            values = unpermute(values, heads)
         elif name.endswith("k_proj.weight"):
-            values = _unpermute(values, kv_heads)
+            values = unpermute(values, kv_heads)
         weights[name] = values
     return weights
 
@@ -174,7 +174,7 @@ def _dequantized(tensor: ReaderTensor, path: Path) -> np.ndarray:
     return np.ascontiguousarray(values.reshape(shape), dtype=np.float32)
 
 
-def _unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
+def unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
     """Undo llama.cpp's interleaving of the two rotary halves of each head; (heads * d, width) both ways."""
     import numpy as np
 
@@ -200,7 +200,7 @@ def _config(fields: Mapping[str, Any], tensors: Mapping[str, np.ndarray], rope: 
         "vocab_size": int(tensors["model.embed_tokens.weight"].shape[0]),
         "tie_word_embeddings": "lm_head.weight" not in tensors,
         "bos_token_id": fields.get("tokenizer.ggml.bos_token_id"),
-        "eos_token_id": fields.get("tokenizer.ggml.eos_token_id"),
+        "eos_token_id": end_ids(fields),
         "pad_token_id": fields.get("tokenizer.ggml.padding_token_id"),
         "dtype": "float32",
     }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)  # llama.cpp's token types
 
+END_KEYS = ("eos", "eot", "eom")  # of tokens that end an answer; to llama.cpp they are alike
 SPACE = "▁"  # of SentencePiece
 LLAMA_3 = "llama-bpe"
 PRE_TOKENIZERS = ("gpt-2", "smollm", LLAMA_3)  # of the names that mean the same, the usual one
@@ -43,6 +44,13 @@ def write_tokenizer(fields: Mapping[str, Any], target: Path) -> None:
     template = fields.get("tokenizer.chat_template")
     if template:
         (target / "chat_template.jinja").write_text(template, encoding="utf-8")
+
+
+def end_ids(fields: Mapping[str, Any]) -> int | list[int] | None:
+    """The tokens that end an answer, as a configuration names them."""
+    named = [fields.get(f"tokenizer.ggml.{key}_token_id") for key in END_KEYS]
+    found = [*dict.fromkeys(int(index) for index in named if index is not None)]
+    return found if len(found) > 1 else next(iter(found), None)
 
 
 def _configuration(fields: Mapping[str, Any]) -> dict[str, Any]:

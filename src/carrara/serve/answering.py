@@ -18,6 +18,7 @@ from carrara.serve.engine import (
     ChatRequest,
     ContextExceeded,
     FinishReason,
+    Interrupted,
     Piece,
     TextRequest,
     TokenLogprob,
@@ -192,6 +193,8 @@ def as_api_error(error: Exception, field: str) -> ApiError:
         param = _FIELDS.get(error.field, error.field)
         message = str(error).replace(f"'{error.field}'", f"'{param}'")
         return ApiError(400, "unsupported_parameter", message, param)
+    if isinstance(error, Interrupted):
+        return ApiError(503, "engine_restarting", str(error), headers={"Retry-After": "1"})
     if isinstance(error, Refusal):
         return ApiError(400, "invalid_value", str(error))
     return _unexpected(error)

@@ -126,6 +126,13 @@ class ContextExceeded(Refusal):
         super().__init__(f"the prompt has {prompt_tokens} tokens{asked}, but the model holds {context}; {remedy}.")
 
 
+class Interrupted(Refusal):
+    """What computes the answer went away while it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine's process ended before the answer did; it is started anew, so ask again.")
+
+
 def with_role(messages: Sequence[Message], role: str | None) -> tuple[Message, ...]:
     """The messages with `role` as system prompt in front, unless they bring a system prompt of their own."""
     if not role or any(message.role == "system" for message in messages):

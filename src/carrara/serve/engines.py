@@ -56,6 +56,14 @@ class Several:
         return found
 
 
+def find_kind(text: str) -> Kind:
+    """The engine of that name; raises Refusal with the known ones."""
+    for kind in get_args(Kind):
+        if text == kind:
+            return kind
+    raise Refusal(f"there is no engine '{text}'; --engine takes {', '.join(get_args(Kind))}.")
+
+
 def open_engine(
     kind: Kind,
     models: Mapping[str, Model],

@@ -21,6 +21,7 @@ from carrara.errors import Refusal
 from carrara.serve.engine import (
     ChatRequest,
     Embedded,
+    Interrupted,
     Piece,
     Request,
     TextRequest,
@@ -30,7 +31,7 @@ from carrara.serve.engine import (
 )
 from carrara.serve.fingerprint import LENGTH, Fingerprint, agree
 from carrara.serve.line import Line
-from carrara.serve.llamacpp_process import Interrupted, LlamaCppProcess, Settings, free_threads
+from carrara.serve.llamacpp_process import LlamaCppProcess, Settings, free_threads
 from carrara.serve.reader import Reader
 from carrara.serve.writer import StopFilter, Writer, text_of
 

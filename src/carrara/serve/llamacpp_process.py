@@ -20,6 +20,7 @@ import httpx2
 
 from carrara.errors import Refusal
 from carrara.models.gguf import check_header
+from carrara.serve.engine import Interrupted
 
 _CHILD = Path(__file__).with_name("llamacpp_child.py")
 _SOCKET = "engine.sock"  # llama.cpp takes a name with this ending for a socket's
@@ -43,13 +44,6 @@ class Settings:
     slots: int
     threads: int
     exact: bool
-
-
-class Interrupted(Refusal):
-    """The process went while it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__("the engine's process ended before the answer did; it is started anew, so ask again.")
 
 
 class LlamaCppProcess:

@@ -1,0 +1,72 @@
+"""A package, read back from its files and examined."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from carrara.data.dataset import Dataset
+from carrara.errors import Refusal
+from carrara.export.checks.check import Form
+from carrara.export.gguf import read_gguf_adapter
+from carrara.export.passport import Passport, examine
+from carrara.models import Model
+from carrara.models.gguf import convert_gguf
+from carrara.models.load import load_model
+from carrara.models.machine import inspect_machine
+from carrara.models.shape import shape_in
+from carrara.progress import Progress
+from carrara.workspace import Workspace
+
+Kind = Literal["folder", "adapter", "gguf", "gguf-adapter"]
+
+_TEXTS = 8  # held-out rows that are read
+_TEXT = 1500  # characters of each
+_SPARE = 1 << 30  # bytes for what is neither of the two networks
+
+
+def examine_package(
+    workspace: Workspace, model: Model, kind: Kind, path: Path, form: Form, progress: Progress
+) -> Passport:
+    """The passport of what lies at `path`: a folder, a PEFT adapter, a GGUF file or a GGUF adapter.
+
+    Both models are held in float32; raises Refusal where there is no memory for them.
+    """
+    _require_memory(model)
+    with tempfile.TemporaryDirectory(prefix=".examined.", dir=path.parent) as name:
+        exported = load_model(_read_back(model, kind, path, Path(name)), "float32")
+        return examine(load_model(model, "float32"), exported, form, _held_out(workspace, model), progress)
+
+
+def _read_back(model: Model, kind: Kind, path: Path, scratch: Path) -> Model:
+    if kind == "adapter":
+        return replace(model, adapter=path)
+    if kind == "gguf-adapter":
+        read_gguf_adapter(path, model.path, scratch)
+        return replace(model, adapter=scratch)
+    if kind == "gguf":
+        convert_gguf(path, scratch)
+        path = scratch
+    return replace(model, path=path, adapter=None, adapter_digest=None)
+
+
+def _held_out(workspace: Workspace, model: Model) -> Sequence[str]:
+    """Rows that the model has not learned from; none where it is no run of this workspace."""
+    if "dataset" not in model.source.inputs:
+        return ()
+    rows = Dataset(workspace.get(model.source.inputs["dataset"])).each("test")
+    return ["\n".join(row.texts)[:_TEXT] for row in itertools.islice(rows, _TEXTS)]
+
+
+def _require_memory(model: Model) -> None:
+    _, parameters = shape_in(model.path)
+    needed, free = 2 * 4 * parameters + _SPARE, inspect_machine().memory_free
+    if needed > free:
+        raise Refusal(
+            f"examining {model.name} takes about {needed / 1e9:.0f} GB of memory, and {free / 1e9:.0f} GB are free; "
+            "export it on a machine that has them, or with --unexamined."
+        )
