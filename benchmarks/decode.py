@@ -1,26 +1,29 @@
 """Tokens per second of one answer: llama.cpp's engine against transformers' own `generate` in bfloat16.
 
-Both write the same number of tokens behind the same prompts, turn by turn, so that what else the machine does falls on
-both alike; the median of the turns counts. Reading the prompt is not counted: it ends with the first token.
+    .venv/bin/python benchmarks/decode.py [--quantization q8_0] [--tokens 96] [--turns 6]
+`generate` runs as it comes, in a process of its own before each turn, and with the allocator that Carrara gives itself.
+All write the same number of tokens behind the same prompts, turn by turn, so that what else the machine does falls on
+all alike. Reading the prompt is not counted: it ends with the first token.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from side_by_side import PEERS, ROOT, ratio, require_peers, run_json
 
 from carrara.data.example import Message
 from carrara.data.render.example import render_prompt
+from carrara.export.gguf import QUANTIZATIONS
 from carrara.models import resolve_model
 from carrara.models.load import Loaded, load_model
 from carrara.progress import Silent
 from carrara.serve.engine import ChatRequest, Engine
-from carrara.serve.engines import QUANTIZATIONS, open_engine
+from carrara.serve.engines import open_engine
 from carrara.workspace import open_workspace
 
 PROMPTS = ("Tell me about the marble of Carrara.", "Write a story about a quarry.", "How is bread baked?")
@@ -57,17 +60,13 @@ def by_generate(loaded: Loaded, prompt: str, tokens: int) -> float:
     return (count - 1) / (whole - first)
 
 
-def in_turns(ways: dict[str, Callable[[str], float]], prompts: Sequence[str], turns: int) -> dict[str, list[float]]:
-    """The rates of each way, one after the other in each turn."""
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(turns):
-        for name, way in ways.items():
-            rates[name].append(way(prompts[turn % len(prompts)]))
-    return rates
+def as_it_comes(model: Path, prompt: str, tokens: int) -> float:
+    """Tokens per second behind the first, in a process that sets nothing."""
+    return run_json([PEERS, ROOT / "peers" / "generate.py", model, prompt, "--tokens", str(tokens)])["rates"][0]
 
 
 def main() -> None:
-    """Print the rates as JSON; `--workspace` is where the model is, or is put."""
+    """Print a row for each way; `--workspace` is where the model is, or is put."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--workspace", type=Path)
@@ -75,23 +74,28 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--turns", type=int, default=6)
     options = parser.parse_args()
+    require_peers()
     workspace = open_workspace(options.workspace)
     model = resolve_model(workspace, options.model, Silent())
     loaded = load_model(model, "bfloat16")
     engine = open_engine("llamacpp", {"m": model}, workspace, "auto", Silent(), options.quantization)
+    ours = f"llama.cpp, {options.quantization}"
+    ways: dict[str, Callable[[str], float]] = {
+        ours: lambda prompt: by_engine(engine, "m", prompt, options.tokens),
+        "generate, our allocator": lambda prompt: by_generate(loaded, prompt, options.tokens),
+        "generate as it comes": lambda prompt: as_it_comes(model.path, prompt, options.tokens),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
     try:
-        ways: dict[str, Callable[[str], float]] = {
-            "llamacpp": lambda prompt: by_engine(engine, "m", prompt, options.tokens),
-            "generate": lambda prompt: by_generate(loaded, prompt, options.tokens),
-        }
-        in_turns(ways, PROMPTS, 1)  # warms both up
-        rates = in_turns(ways, PROMPTS, options.turns)
+        for turn in range(options.turns + 1):  # the first warms up
+            for name, way in ways.items():
+                rates[name].append(way(PROMPTS[turn % len(PROMPTS)]))
     finally:
         engine.close()
-    medians = {name: round(statistics.median(each), 1) for name, each in rates.items()}
-    told: dict[str, Any] = {"tokens_per_second": medians, "all": rates, "quantization": options.quantization}
-    told["times"] = round(medians["llamacpp"] / medians["generate"], 1)
-    print(json.dumps(told))
+    print("| decoding | tokens/s (median, range) | llama.cpp is |\n|---|---|---|")
+    for name, (_, *found) in rates.items():
+        faster = "–" if name == ours else f"{ratio(rates[ours][1:], found)} faster"
+        print(f"| {name} | {statistics.median(found):.1f} ({min(found):.1f} to {max(found):.1f}) | {faster} |")
 
 
 if __name__ == "__main__":

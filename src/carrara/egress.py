@@ -70,7 +70,8 @@ def cut_off_network() -> str | None:
             ("uid_map", f"{user} {user} 1"),
             ("gid_map", f"{group} {group} 1"),
         ):
-            Path("/proc/self", name).write_text(content, encoding="utf-8")
+            with suppress(OSError):  # some systems give the network, and no names in it
+                Path("/proc/self", name).write_text(content, encoding="utf-8")
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         import fcntl
 

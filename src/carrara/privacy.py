@@ -85,7 +85,7 @@ def _lend(model: Artefact, folder: Path) -> str:
 def _watched(folder: Path, model: str) -> None:
     """Go the way and write down what was seen."""
     open_because = cut_off_network()
-    watch, before, start, stopped = Watch(), count_unrouted(), time.monotonic(), None
+    watch, before, start, stopped = Watch(), 0 if open_because else count_unrouted(), time.monotonic(), None
     try:
         _go(folder, model)
     except Exception as error:  # whatever stopped it, perhaps the watch: what was seen is told

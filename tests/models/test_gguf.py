@@ -162,7 +162,7 @@ def test_a_damaged_header_is_refused(tmp_path: Path, place: int, value: bytes, w
         ({"architecture": "mamba"}, "architecture 'mamba'; only 'llama'"),
         ({"tokenizer.ggml.pre": "poro-chat"}, "pre-tokenizer 'poro-chat'"),
         ({"tokenizer.ggml.model": "t5"}, "kind 't5'"),
-        ({"llama.rope.scaling.type": "yarn", "llama.rope.scaling.factor": 4.0}, "rope scaling 'yarn'"),
+        ({"llama.rope.scaling.type": "longrope", "llama.rope.scaling.factor": 4.0}, "rope scaling 'longrope'"),
         ({"tensors": {"rope_freqs.weight": np.ones(4, dtype=np.float32)}}, "'rope_freqs.weight'"),
         ({"tensors": {"blk.0.attn_q.bias": np.ones(32, dtype=np.float32)}}, "'blk.0.attn_q.bias'"),
         ({"without": "blk.1.ffn_up.weight"}, "lacks model.layers.1.mlp.up_proj.weight"),

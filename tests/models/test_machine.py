@@ -20,12 +20,12 @@ def test_a_container_holds_no_more_than_its_limit(tmp_path: Path, monkeypatch: p
     assert without.memory_free <= without.memory
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.stat").write_text("anon 30000000\nfile 60000000\n")
-    assert machine._left_to_container() == math.inf
+    assert machine.left_to_container() == math.inf
     (tmp_path / "memory.max").write_text("100000000\n")
     held = psutil.Process().memory_info().rss
     assert inspect_machine().memory_free == pytest.approx(70_000_000 + held, rel=0.05)
     (tmp_path / "memory.stat").write_text("nothing that is known\n")
-    assert machine._left_to_container() == math.inf
+    assert machine.left_to_container() == math.inf
 
 
 def test_freed_memory_is_handed_back_to_the_system() -> None:

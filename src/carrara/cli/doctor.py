@@ -74,7 +74,7 @@ def _privacy(workspace: Workspace, json: bool) -> None:
 
 
 def _print_privacy(found: Privacy) -> None:
-    print_line(f"way       prepare, tune, evaluate, compare, chat, in {duration(found.seconds)}")
+    print_line(f"way       prepare, tune, evaluate, compare, export, chat, in {duration(found.seconds)}")
     print_line(f"model     {found.model}")
     if found.open_because is None:
         print_line("network   cut off by the system, for this and every program it started")

@@ -34,12 +34,14 @@ def examine_package(
 ) -> Passport:
     """The passport of what lies at `path`: a folder, a PEFT adapter, a GGUF file or a GGUF adapter.
 
-    Both models are held in float32; raises Refusal where there is no memory for them.
+    Both models are held in float32, in the processor's memory; see `require_memory`.
     """
-    _require_memory(model)
+    import torch
+
+    device = None if model.four_bit else torch.device("cpu")
     with tempfile.TemporaryDirectory(prefix=".examined.", dir=path.parent) as name:
-        exported = load_model(_read_back(model, kind, path, Path(name)), "float32")
-        return examine(load_model(model, "float32"), exported, form, _held_out(workspace, model), progress)
+        exported = load_model(_read_back(model, kind, path, Path(name)), "float32", device)
+        return examine(load_model(model, "float32", device), exported, form, _held_out(workspace, model), progress)
 
 
 def _read_back(model: Model, kind: Kind, path: Path, scratch: Path) -> Model:
@@ -62,7 +64,8 @@ def _held_out(workspace: Workspace, model: Model) -> Sequence[str]:
     return ["\n".join(row.texts)[:_TEXT] for row in itertools.islice(rows, _TEXTS)]
 
 
-def _require_memory(model: Model) -> None:
+def require_memory(model: Model) -> None:
+    """Raise Refusal where there is no memory for two of the model in float32."""
     _, parameters = shape_in(model.path)
     needed, free = 2 * 4 * parameters + _SPARE, inspect_machine().memory_free
     if needed > free:

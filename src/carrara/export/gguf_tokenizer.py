@@ -176,10 +176,12 @@ def _special(tokenizer: Any, folder: Path, where: str) -> dict[str, Any]:
         raise Refusal(f"{where} has no end-of-text token, so that no answer would end; name one as eos_token.")
     if before not in ([], [bos]) or after not in ([], [eos]):
         raise Refusal(f"{where} puts more around a text than its bos and eos token, which GGUF has not: {_WAY_OUT}.")
-    ends = dict(zip(END_KEYS, dict.fromkeys([eos, *_ends(tokenizer, folder)])))
+    ends = dict.fromkeys([eos, *_ends(tokenizer, folder)])
+    if len(ends) > len(END_KEYS):
+        raise Refusal(f"{where} ends answers with {len(ends)} tokens, and GGUF has {len(END_KEYS)}: {_WAY_OUT}.")
     ids = {
         "bos": bos,
-        **ends,
+        **dict(zip(END_KEYS, ends)),
         "unknown": tokenizer.unk_token_id,
         "padding": tokenizer.pad_token_id,
     }
@@ -199,6 +201,7 @@ def _ends(tokenizer: Any, folder: Path) -> Iterable[int]:
         if (folder / name).is_file():
             found = json.loads((folder / name).read_text(encoding="utf-8")).get("eos_token_id")
             yield from found if isinstance(found, list) else [] if found is None else [found]
+            break  # the configuration is asked where there are no settings for writing
 
 
 def _template(tokenizer: Any) -> dict[str, str]:

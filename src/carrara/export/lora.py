@@ -26,6 +26,12 @@ _MORE = (
     "layer_replication",
     "lora_bias",
     "target_parameters",
+    "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
+    "monteclora_config",
+    "use_bdlora",
+    "use_qalora",
 )
 
 

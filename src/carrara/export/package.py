@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from carrara.errors import Refusal
 from carrara.export.card import write_card
-from carrara.export.examination import examine_package
+from carrara.export.examination import examine_package, require_memory
 from carrara.export.gguf import Quantization, write_gguf, write_gguf_adapter
 from carrara.export.merge import merge, require_written_out
 from carrara.export.ollama import leave_bos_to_template, modelfile
@@ -132,7 +132,9 @@ def export_model(
         "ollama": lambda folder: _write_ollama(model, merged_gguf(workspace, model, quantization, progress), folder),
     }
     passport = None
-    with _filled_at_once(out) as folder:
+    if examined:
+        require_memory(model)  # before what takes long
+    with _filled_at_once(out.resolve()) as folder:
         if target == "ollama":
             modelfile(model, _MODEL)  # refuses before what takes long
         write[target](folder)
@@ -187,6 +189,7 @@ def _write_adapter(model: Model, folder: Path) -> None:
     for name in ("adapter_config.json", "adapter_model.safetensors", *TOKENIZER_FILES):
         if (adapter / name).is_file():
             _copy(adapter / name, folder)
+    model.require_unchanged()
 
 
 def _write_ollama(model: Model, file: Path, folder: Path) -> None:

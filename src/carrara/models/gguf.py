@@ -219,6 +219,9 @@ def _rope(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
     if kind == "linear":
         rope |= {"rope_type": "linear", "factor": _shortest(fields["llama.rope.scaling.factor"])}
+    elif kind == "yarn":
+        rope |= {"rope_type": "yarn", "factor": _shortest(fields["llama.rope.scaling.factor"])}
+        rope["original_max_position_embeddings"] = int(fields["llama.rope.scaling.original_context_length"])
     elif kind != "none":
         raise Refusal(f"rope scaling '{kind}' is not read from GGUF; use the model's Hugging Face folder.")
     return rope

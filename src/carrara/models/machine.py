@@ -47,7 +47,7 @@ def inspect_machine() -> Machine:
     import torch
 
     memory = psutil.virtual_memory()
-    free = int(min(memory.available, _left_to_container())) + psutil.Process().memory_info().rss
+    free = int(min(memory.available, left_to_container())) + psutil.Process().memory_info().rss
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
@@ -62,7 +62,7 @@ def inspect_machine() -> Machine:
     return Machine(cores, memory.total, free, None, 0, _cpu_has_bfloat16())
 
 
-def _left_to_container() -> float:
+def left_to_container() -> float:
     """What the limit of a container leaves, in bytes; without end where there is none (Linux, cgroup version 2)."""
     try:
         limit = (_CGROUP / "memory.max").read_text().strip()

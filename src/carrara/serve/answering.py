@@ -91,16 +91,20 @@ def _several(asked: ChatRequest | TextRequest, count: int) -> list[ChatRequest |
 async def _noted(pieces: AsyncIterator[tuple[int, Piece]], record: Record) -> AsyncIterator[tuple[int, Piece]]:
     """The pieces, written down in the record as they pass. The prompt counts once, however many answers it gets."""
     said: list[str] = []
+    counted = 0  # pieces of an answer that has not told its tokens yet
     try:
         async for index, piece in pieces:
             if piece.text and record.first_token is None:
                 record.first_token = record.seconds
             said.append(piece.text)
+            counted += 1
             if piece.finish_reason:
+                counted = 0
                 record.prompt_tokens = piece.prompt_tokens or 0
                 record.completion_tokens += piece.completion_tokens or 0
             yield index, piece
     finally:
+        record.completion_tokens += counted  # of a client that has gone: at least a token each
         record.said = "".join(said)
 
 

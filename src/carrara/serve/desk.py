@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -88,7 +88,7 @@ class Desk:
 
     def _one_after_another(
         self, first: Iterator[Piece], others: Sequence[ChatRequest | TextRequest], cancelled: threading.Event
-    ) -> Iterator[tuple[int, Piece]]:
+    ) -> Generator[tuple[int, Piece]]:
         for piece in first:
             yield 0, piece
         for index, request in enumerate(others, 1):
@@ -107,15 +107,16 @@ class _Stream:
         self._items: asyncio.Queue[_Item] = asyncio.Queue()
         self._room = threading.Semaphore(_AHEAD)
 
-    def fill(self, pieces: Iterator[tuple[int, Piece]]) -> None:
+    def fill(self, pieces: Generator[tuple[int, Piece]]) -> None:
         """Run the engine in this thread and hand its pieces to the event loop; None marks the end."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: the server has stopped, and nobody listens
             last: _Item = None
             patience = _PATIENCE
             try:
-                for piece in pieces:
-                    patience = self._wait_for_room(patience)
-                    self._put(piece)
+                with contextlib.closing(pieces):  # or the engine's place would stay taken while the error waits
+                    for piece in pieces:
+                        patience = self._wait_for_room(patience)
+                        self._put(piece)
             except Exception as error:  # told to whoever waits for the pieces
                 last = error
             if last is not None:

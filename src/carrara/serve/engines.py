@@ -8,19 +8,18 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from carrara.errors import Refusal
+from carrara.export.gguf import Quantization
 from carrara.models import Model
-from carrara.models.machine import choose_device
+from carrara.models.machine import choose_device, left_to_container
 from carrara.models.shape import shape_in
 from carrara.progress import Progress
 from carrara.serve.engine import ChatRequest, Embedded, Engine, Piece, TextRequest, UnknownModel
 from carrara.serve.llamacpp_engine import LlamaCppEngine, Voice
+from carrara.serve.llamacpp_process import free_threads
 from carrara.serve.reader import reader_of, require_chat
 from carrara.workspace import Workspace
 
 Kind = Literal["auto", "transformers", "llamacpp"]
-Quantization = Literal["f16", "q8_0", "q4_0"]
-QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
-
 _SLOTS = 4  # answers at once
 _SHARE = 4  # of the memory that is free, the part for keys and values is one in so many
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # looked for first, since asking torch takes a second
@@ -124,7 +123,8 @@ def _open_base(
     first = next(iter(models.values()))
     slots, context = _room(first, max(voice.reader.context for voice in voices.values()), bases)
     narrowed = {name: replace(voice, reader=replace(voice.reader, context=context)) for name, voice in voices.items()}
-    return LlamaCppEngine(base_gguf(workspace, first, quantization, progress), narrowed, slots)
+    threads = max(1, free_threads() // bases)
+    return LlamaCppEngine(base_gguf(workspace, first, quantization, progress), narrowed, slots, threads)
 
 
 def _room(model: Model, context: int, bases: int) -> tuple[int, int]:
@@ -133,7 +133,8 @@ def _room(model: Model, context: int, bases: int) -> tuple[int, int]:
 
     shape, _ = shape_in(model.path)
     a_token = 2 * 2 * shape.layers * shape.kv_heads * shape.head_width  # bytes of a key and a value in float16
-    return room_in(psutil.virtual_memory().available // _SHARE // bases // a_token, context)
+    free = int(min(psutil.virtual_memory().available, left_to_container()))
+    return room_in(free // _SHARE // bases // a_token, context)
 
 
 def room_in(tokens: int, context: int) -> tuple[int, int]:

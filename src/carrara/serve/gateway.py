@@ -74,8 +74,8 @@ def build_app(
 ) -> Starlette:
     """The application: OpenAI's routes, `/metrics`, `/openapi.json` and `/healthz`; all but the last need a key.
 
-    `on_answer` is called once for every request for an answer, refused ones included. Whoever stops the server sets
-    `traffic.draining` and waits until nothing is under way.
+    `on_answer` is called once for every request for an answer that has a key, refused ones included; without a key
+    anybody could fill a record. Whoever stops the server sets `traffic.draining` and waits until nothing is under way.
     """
     keys = OneKey(keys) if isinstance(keys, str) else keys
     traffic = traffic or Traffic()

@@ -6,7 +6,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Collection
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from carrara.errors import Refusal
@@ -44,7 +44,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._keys = keys
-        self._host = host.lower()
+        self._own = {host.lower(), *_addresses(host)}
         self._cors = cors
         self._limits = limits
         self._traffic = traffic
@@ -67,7 +67,7 @@ class Guard:
 
     def _check_host_and_origin(self, scope: Scope) -> None:
         hosts = _values(scope, b"host")
-        if len(hosts) != 1 or not _is_own(hosts[0].decode("latin-1"), self._host):
+        if len(hosts) != 1 or not any(_is_own(hosts[0].decode("latin-1"), own) for own in self._own):
             raise ApiError(421, "host_not_allowed", "this server does not answer to that host name; use its address.")
         for origin in _values(scope, b"origin"):
             own = origin.lower().partition(b"://")[2] == hosts[0].lower()
@@ -154,6 +154,15 @@ def _is_own(header: str, bound: str) -> bool:
     if address is None:
         return everywhere and name == socket.gethostname().lower()
     return address.is_loopback or everywhere or address == bound_address
+
+
+def _addresses(host: str) -> set[str]:
+    """The addresses of a host name, under which this machine listens, too."""
+    if _address(host) or not host:
+        return set()
+    with suppress(OSError, UnicodeError):
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None)}
+    return set()
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

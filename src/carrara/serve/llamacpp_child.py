@@ -62,7 +62,8 @@ def main() -> None:
     watcher.start()
     server = start(settings)
     print("ready", flush=True)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # nobody reads it from here on
+    for stream in (1, 2):  # which nobody reads from here on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     watcher.join()
     del server
 

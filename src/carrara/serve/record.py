@@ -68,10 +68,11 @@ class Record:
 
 @dataclass
 class Traffic:
-    """How many requests are under way, and whether new ones are still taken."""
+    """How many requests are under way, whether new ones are still taken, and the thread that tells of them."""
 
     under_way: int = 0
     draining: bool = False
+    tellers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="record"))
 
 
 def record_of(scope: Scope) -> Record:
@@ -80,7 +81,7 @@ def record_of(scope: Scope) -> Record:
 
 
 class Recorder:
-    """ASGI middleware around everything else. `tell` hears of every request, `on_answer` of those for answers.
+    """ASGI middleware around everything else. `tell` hears of every request, `on_answer` of those for answers by a key.
 
     `on_answer` may take its time: it is called in a thread of its own, for one request after the other, and a request
     is not over before it has returned.
@@ -99,7 +100,6 @@ class Recorder:
         self._traffic = traffic
         self._tell = tell
         self._on_answer = on_answer
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -130,8 +130,8 @@ class Recorder:
         if answering and not record.reason:
             record.reason = "client_gone"
         self._tell(record)
-        if answering and self._on_answer is not None:
-            told = self._thread.submit(_call, self._on_answer, record.answered())
+        if answering and record.who and self._on_answer is not None:
+            told = self._traffic.tellers.submit(_call, self._on_answer, record.answered())
             await asyncio.shield(asyncio.wrap_future(told))
 
 

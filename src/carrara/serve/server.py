@@ -103,9 +103,11 @@ def serve(
     before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in _SIGNALS}
     try:
         with listener:
-            make_server(app, traffic, tls).run(sockets=[listener])
+            if not caught:  # before the server listens to signals itself
+                make_server(app, traffic, tls).run(sockets=[listener])
     finally:
         close()
+        traffic.tellers.shutdown()  # what is still to be told of requests is told
         for number, handler in before.items():
             signal.signal(number, handler)
     if signal.SIGTERM in caught:

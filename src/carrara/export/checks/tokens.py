@@ -47,7 +47,7 @@ def check_tokens(scored: Loaded, exported: Loaded, texts: Sequence[str]) -> Iter
     plain = [*_TEXTS, "".join(f"{token} x" for token in controls), *texts[:_MOST_TEXTS]]
     yield _bos(meant, found, list(zip(before, after, strict=True)))
     yield _same_chats(list(zip(before, after, strict=True)))
-    yield _same_texts(meant, found, plain)
+    yield _same_texts(meant, found, [_front(meant, before) + text for text in plain])
 
 
 def check_ends(scored: Loaded, exported: Loaded) -> Check:
@@ -182,6 +182,12 @@ def _same_chats(chats: list[tuple[_Chat, _Chat]]) -> Check:
         else:
             note = "the tokenizer cuts chats into other tokens than the scored model's; its rules were not exported."
     return at_least("chats", 1 - len(wrong) / len(chats), 1.0, note)
+
+
+def _front(tokenizer: PreTrainedTokenizerBase, chats: Sequence[_Chat]) -> str:
+    """BOS where all chats begin with it: to some tokenizers the very beginning of a text is something else."""
+    bos = tokenizer.bos_token
+    return bos if isinstance(bos, str) and all((chat.text or bos).startswith(bos) for chat in chats) else ""
 
 
 def _same_texts(meant: PreTrainedTokenizerBase, found: PreTrainedTokenizerBase, texts: Sequence[str]) -> Check:
