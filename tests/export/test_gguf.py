@@ -219,6 +219,20 @@ def test_a_sentencepiece_tokenizer_gives_the_same_ids(tmp_path: Path, prefix: bo
     _require_same_tokens(folder)
 
 
+@pytest.mark.parametrize(
+    ("settings", "configuration", "ends"), [([7, 1, 9], 5, [1, 7, 9]), (None, [1, 5], [1, 5]), ([1], [5], 1)]
+)
+def test_all_tokens_that_end_an_answer_come_back(
+    tmp_path: Path, settings: list[int] | None, configuration: int | list[int], ends: int | list[int]
+) -> None:
+    folder = make_folder(tmp_path / "model", eos_token_id=configuration)
+    (folder / "generation_config.json").unlink()
+    if settings:  # then the configuration is not asked
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": settings}), encoding="utf-8")
+    back = json.loads((_read_back(_written(folder)) / "config.json").read_text(encoding="utf-8"))
+    assert back["eos_token_id"] == ends
+
+
 @pytest.mark.parametrize(("template", "prefix"), [("{{ bos_token }}{{ messages[0]['content'] }}", False), (None, True)])
 def test_a_space_at_the_beginning_alone_is_left_away_where_chats_begin_with_bos(
     tmp_path: Path, template: str | None, prefix: bool
@@ -243,6 +257,12 @@ def _refusal(folder: Path) -> str:
         _written(folder)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]  # no half of a file
     return str(refused.value)
+
+
+def test_more_ends_than_a_file_can_name_are_refused(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "model")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, 5, 7, 9]}), encoding="utf-8")
+    assert "ends answers with 4 tokens, and GGUF has 3" in _refusal(folder)
 
 
 CONFIGS: list[tuple[dict[str, Any], str]] = [

@@ -21,7 +21,7 @@ from carrara.models import Model, resolve_model
 from carrara.models.gguf import convert_gguf
 from carrara.progress import Silent
 from carrara.workspace import Draft, Workspace
-from tests.export.llama import IDS, Llama, make_folder
+from tests.export.llama import IDS, Llama, make_folder, write_sentencepiece
 from tests.tiny import write_tiny_adapter
 
 FILES: dict[Target, set[str]] = {
@@ -196,6 +196,30 @@ def test_an_adapter_overwritten_meanwhile_is_refused(
 
     monkeypatch.setattr(package, "write_gguf_adapter", overwrite)
     assert "was overwritten" in _refusal(workspace, model, "gguf-adapter", tmp_path / "out")
+
+
+def test_a_tokenizer_that_puts_a_space_at_the_very_beginning_alone_passes(workspace: Workspace, tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "base", vocab_size=320, bos_token_id=1, eos_token_id=2)
+    write_sentencepiece(folder, True)
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    first = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": False}
+    content.update(normalizer=None, pre_tokenizer=first)
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    template = "{{ bos_token }}{% for message in messages %}{{ message['content'] }}</s>{% endfor %}"
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    model = resolve_model(workspace, str(folder), Silent())
+    package = export_model(workspace, model, "gguf", "f16", tmp_path / "out", Silent())
+    assert package.passport is not None
+    assert package.passport.holds
+
+
+def test_the_folder_where_one_stands_is_filled(
+    workspace: Workspace, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export_model(workspace, model, "adapter", "f16", Path("."), Silent(), examined=False)
+    assert {path.name for path in (tmp_path / "here").iterdir()} == FILES["adapter"]
 
 
 def test_a_package_that_is_another_model_is_refused(

@@ -28,6 +28,16 @@ def test_a_container_holds_no_more_than_its_limit(tmp_path: Path, monkeypatch: p
     assert machine.left_to_container() == math.inf
 
 
+@pytest.mark.parametrize(("text", "cores"), [("max 100000", math.inf), ("250000 100000", 2), ("50000 100000", 1)])
+def test_a_container_gives_whole_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, cores: float
+) -> None:
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    assert machine.cores_of_container() == math.inf  # where nothing is said
+    (tmp_path / "cpu.max").write_text(text + "\n")
+    assert machine.cores_of_container() == cores
+
+
 def test_freed_memory_is_handed_back_to_the_system() -> None:
     process = psutil.Process()
     kept = [bytearray(b"x" * 50_000) for _ in range(2000)]

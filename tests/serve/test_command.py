@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from carrara.models import Model
+from carrara.serve.audit import audit_path, verify
 from carrara.serve.keys import FILE, add_key
+from carrara.workspace import Workspace
 from tests.conftest import Command
 
 from .asking import MESSAGES, openai_of
@@ -55,6 +57,8 @@ def test_the_command_serves_and_stops(
             process.send_signal(number)
             assert process.wait(10) == (130 if number == signal.SIGINT else -number)
             assert process.stdout.read() == "closed\n"
+            log = verify(audit_path(Workspace(tmp_path)))
+            assert (log.lines, log.fault) == (1, None)
             assert "Traceback" not in process.stderr.read()
         finally:
             process.kill()

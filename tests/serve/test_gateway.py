@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -82,6 +83,13 @@ def test_only_own_host_names(bound: str, host: str, status: int) -> None:
     assert response.status_code == status
     if status == 421:
         assert client_of(host=bound).get("/healthz", headers={"Host": host}).status_code == 421
+
+
+def test_bound_to_a_name_its_address_is_own_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.168.1.5", 0))]
+    monkeypatch.setattr("socket.getaddrinfo", lambda host, _: found if host == "quarry.lan" else [])
+    for host, status in (("quarry.lan:8800", 200), ("192.168.1.5:8800", 200), ("192.168.1.6:8800", 421)):
+        assert client_of(host="quarry.lan").get("/v1/models", headers={"Host": host}).status_code == status
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from carrara.serve.answered import Answered
+from carrara.serve.answering import _noted
+from carrara.serve.engine import Piece
 from carrara.serve.gateway import build_app
-from carrara.serve.record import Traffic
+from carrara.serve.record import Record, Traffic
 
 from .asking import CHAT, HELLO, client_of, error_of
 from .scripted import Scripted
@@ -68,6 +72,25 @@ def test_whoever_has_no_key_fills_no_record() -> None:
     assert records_of(HELLO, Authorization="wrong") == []
     assert records_of(HELLO, Origin="http://evil.example") == []
     assert records_of(HELLO, Host="evil.example") == []
+
+
+async def _pieces(*pieces: Piece) -> AsyncIterator[tuple[int, Piece]]:
+    for piece in pieces:
+        yield 0, piece
+
+
+def test_what_a_client_took_before_it_left_is_counted() -> None:
+    async def leave_after(taken: int) -> Record:
+        record = Record("id", CHAT)
+        noted = _noted(_pieces(*(Piece(word) for word in "abc"), Piece("d", "stop", 7, 5)), record)
+        for _ in range(taken):
+            await anext(noted)
+        await noted.aclose()  # type: ignore[attr-defined]
+        return record
+
+    left, stayed = asyncio.run(leave_after(2)), asyncio.run(leave_after(4))
+    assert (left.completion_tokens, left.said) == (2, "ab")
+    assert (stayed.completion_tokens, stayed.said) == (5, "abcd")
 
 
 def test_failures_in_between_are_told_of() -> None:

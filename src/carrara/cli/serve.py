@@ -72,8 +72,7 @@ def serve_command(
         resolved = {reference: resolve_model(store, reference, progress) for reference in models}
         digests = {name: digest_of_value(model.identity()) for name, model in resolved.items()}
         audit = AuditLog(audit_path(store), digests, audit_contents)
-        opened = open_engine(kind, resolved, store, dtype, progress)
-        traffic = Traffic()
+        opened, traffic = open_engine(kind, resolved, store, dtype, progress), Traffic()
         app = build_app(opened, keys, terms, on_answer=audit.append, traffic=traffic)
         progress.say(f"serving {', '.join(opened.models())} at {url_of(listener, tls)}")
         if new:

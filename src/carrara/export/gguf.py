@@ -22,6 +22,7 @@ from carrara.export.gguf_tokenizer import tokenizer_fields
 from carrara.export.lora import Pair, read_pairs, write_pairs
 from carrara.export.weights import Weights
 from carrara.models.gguf import ROPE_FACTORS, llama_3_factors, tensor_names, unpermute
+from carrara.models.machine import count_cores
 from carrara.workspace.files import replace_atomically
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _write(path: Path, fields: Mapping[str, Any], tensors: Sequence[_Tensor]) ->
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
+        with ThreadPoolExecutor(count_cores()) as threads:
             for tensor in tensors:
                 writer.write_tensor_data(_encoded(tensor, threads))
     except OSError as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from carrara.errors import Refusal
+from carrara.errors import Refusal, one_line
 
 _ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM")
 _KNOWN = {  # what each kind of rotary scaling may say beside its type and base
@@ -25,8 +25,8 @@ def read_config(folder: Path) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises what it likes on files that are no configuration
-        words = " ".join(str(error).split())[:200]
-        raise Refusal(f"{folder / 'config.json'} is no configuration of a known model: {words}") from error
+        what = f"{folder / 'config.json'} is no configuration of a known model"
+        raise Refusal(f"{what}: {one_line(error, 200)}") from error
     if problem := _problem(config):
         raise Refusal(f"{folder} {problem}, which no GGUF file of the llama family can say; export safetensors.")
     return config

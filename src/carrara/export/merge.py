@@ -10,17 +10,14 @@ import json
 import shutil
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from carrara.errors import Refusal
 from carrara.export.weights import Weights
 from carrara.models import Model
-from carrara.models.load import load_model, tokenizer_folder
+from carrara.models.load import load_model, stored_dtype, tokenizer_folder
 from carrara.models.sources import MODEL_FILES, TOKENIZER_FILES
 from carrara.tune.methods.moving_on import go_on
-
-if TYPE_CHECKING:
-    import torch
 
 _MERGED = ("LORA", "IA3")
 _TABLES = ("embed_tokens", "lm_head")
@@ -78,7 +75,7 @@ def _merged(model: Model) -> Any:
     """The network with the adapter merged, in the number format of the base."""
     import torch
 
-    stored = _stored_dtype(model.path)
+    stored = stored_dtype(model.path) or torch.float32  # the widest, where they differ
     # An adapter is loaded in the precision of the network; then its own numbers are read into it again.
     exact = "bfloat16" if stored == torch.bfloat16 else "float32"
     network = go_on(load_model(model, exact, torch.device("cpu")))
@@ -94,13 +91,3 @@ def _merged(model: Model) -> Any:
             weight.data = weight.data.to(before)
         network = network.merge_and_unload()
     return network.to(stored)
-
-
-def _stored_dtype(folder: Path) -> torch.dtype:
-    """The number format of the matrices in a folder: the widest, if they differ."""
-    import torch
-
-    known = {"F16": torch.float16, "BF16": torch.bfloat16}
-    weights = Weights(folder)
-    kinds = {weights.kind(name) for name in weights.names()}
-    return known.get(kinds.pop(), torch.float32) if len(kinds) == 1 else torch.float32

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from carrara.errors import Refusal
+from carrara.errors import Refusal, one_line
 from carrara.models.four_bit import import_bitsandbytes
 from carrara.models.load import Loaded, load_any, load_model, load_tokenizer, settle, tokenizer_folder
 from carrara.models.machine import prepare_for_heavy_work
@@ -144,7 +144,7 @@ def _add_adapter(loaded: Loaded, model: Model) -> str:
             warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below
             network.load_adapter(str(model.adapter), name, torch_device=str(loaded.device), local_files_only=True)
     except (ValueError, OSError, RuntimeError, KeyError, TypeError) as error:
-        raise Refusal(f"{misfit} {model.path}: {' '.join(str(error).split())[:300]}") from error
+        raise Refusal(f"{misfit} {model.path}: {one_line(error)}") from error
     expected = set(get_peft_model_state_dict(network, adapter_name=name, save_embedding_layers=False))
     if wrong := sorted(expected ^ set(_stored(model.adapter))):
         raise Refusal(f"{misfit} {model.path}: {wrong[0]} is in only one of them.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carrara.errors import Refusal
+from carrara.errors import Refusal, one_line
 from carrara.models.forward import virtual_tokens
 from carrara.models.four_bit import compute_as_in_training, four_bit_settings, import_bitsandbytes
 from carrara.models.machine import (
@@ -99,7 +99,7 @@ def _load_base(model: Model, precision: torch.dtype, device: torch.device) -> An
     if model.four_bit:
         settings |= {"quantization_config": four_bit_settings(precision), "device_map": {"": device}}
     else:
-        settings["dtype"] = _stored_dtype(model.path) or precision  # so that nothing is copied; `settle` rounds it
+        settings["dtype"] = stored_dtype(model.path) or precision  # so that nothing is copied; `settle` rounds it
     try:
         network, report = loader.from_pretrained(
             model.path,
@@ -113,13 +113,13 @@ def _load_base(model: Model, precision: torch.dtype, device: torch.device) -> An
     except MemoryError:
         raise
     except Exception as error:  # transformers raises what it likes on files that are no model
-        raise Refusal(f"{model.path} cannot be loaded as {_kind_of(model)}: {_short(error)}") from error
+        raise Refusal(f"{model.path} cannot be loaded as {_kind_of(model)}: {one_line(error)}") from error
     _check_weights(report, model.path)
     compute_as_in_training(network)
     return network
 
 
-def _stored_dtype(folder: Path) -> torch.dtype | None:
+def stored_dtype(folder: Path) -> torch.dtype | None:
     """The number format in which all weights of a folder are stored; None if they differ or it is an unusual one."""
     import torch
     from safetensors import safe_open
@@ -177,7 +177,7 @@ def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # bare ones among them
-        raise Refusal(f"{folder}: the tokenizer cannot be loaded: {_short(error)}") from error
+        raise Refusal(f"{folder}: the tokenizer cannot be loaded: {one_line(error)}") from error
 
 
 def _with_adapter(network: Any, base: Path, adapter: Path) -> Any:
@@ -195,7 +195,7 @@ def _with_adapter(network: Any, base: Path, adapter: Path) -> Any:
             warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below
             adapted = PeftModel.from_pretrained(network, adapter, local_files_only=True)
     except (ValueError, OSError, RuntimeError, KeyError, TypeError) as error:
-        raise Refusal(f"the adapter {adapter} does not fit {base}: {_short(error)}") from error
+        raise Refusal(f"the adapter {adapter} does not fit {base}: {one_line(error)}") from error
     expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
     surplus = {key for key in set(stored) - expected if not key.endswith(_EMBEDDINGS)}  # PEFT puts whole embeddings in
     if wrong := sorted((expected - set(stored)) | surplus):
@@ -222,7 +222,3 @@ def make_room(network: Any, rows: int) -> None:
     with torch.no_grad():
         for module in (network.get_input_embeddings(), network.get_output_embeddings()):
             module.weight[before:] = 0
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -48,7 +48,7 @@ def inspect_machine() -> Machine:
 
     memory = psutil.virtual_memory()
     free = int(min(memory.available, left_to_container())) + psutil.Process().memory_info().rss
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = count_cores()
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
         return Machine(
@@ -60,6 +60,20 @@ def inspect_machine() -> Machine:
             torch.cuda.is_bf16_supported(),
         )
     return Machine(cores, memory.total, free, None, 0, _cpu_has_bfloat16())
+
+
+def count_cores() -> int:
+    """The cores that are given to this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cores_of_container() -> float:
+    """The whole cores that the limit of a container gives, at least one; without end where there is none."""
+    try:
+        limit, period = (_CGROUP / "cpu.max").read_text().split()
+        return math.inf if limit == "max" else max(1, int(limit) // int(period))
+    except (OSError, ValueError):
+        return math.inf
 
 
 def left_to_container() -> float:

@@ -24,6 +24,7 @@ from carrara.serve.engine import (
     TokenLogprob,
     UnknownModel,
     Unsupported,
+    next_seed,
 )
 from carrara.serve.protocol import ApiError, Writing, encode, event, usage
 from carrara.serve.record import Record, record_of
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
 _FIELDS = {"schema": "response_format", "top_logprobs": "logprobs"}  # of the engine's request, in the protocol
-_SEEDS = 2**63
 _log = logging.getLogger(__name__)
 
 
@@ -85,7 +85,7 @@ def _several(asked: ChatRequest | TextRequest, count: int) -> list[ChatRequest |
     """The same request `count` times; a seed goes up by one each time, or all answers would be the same."""
     if asked.seed is None:
         return [asked] * count
-    return [replace(asked, seed=(asked.seed + index + _SEEDS) % (2 * _SEEDS) - _SEEDS) for index in range(count)]
+    return [replace(asked, seed=next_seed(asked.seed, index)) for index in range(count)]
 
 
 async def _noted(pieces: AsyncIterator[tuple[int, Piece]], record: Record) -> AsyncIterator[tuple[int, Piece]]:

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from carrara.data.example import Message
 from carrara.errors import Refusal
-from carrara.serve.engine import ChatRequest, Engine, Piece, with_role
+from carrara.serve.engine import ChatRequest, Engine, Piece, next_seed, with_role
 from carrara.workspace import user_path, write_atomically
 
 CommandName = Literal["regenerate", "edit", "undo", "role", "compare", "save", "reset", "quit", "help"]
@@ -28,8 +28,6 @@ HELP = """/regenerate    another answer
 /quit          leave
 /help          show this
 A line that ends in \\ goes on."""
-
-_SEEDS = 2**64  # of which half are negative
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ class Conversation:
             messages=with_role(asked, self.role),
             max_tokens=self._max_tokens,
             temperature=self._temperature,
-            seed=None if self._seed is None else _wrapped(self._seed + again),
+            seed=None if self._seed is None else next_seed(self._seed, again),
         )
         if any(_is_broken(message.content) for message in request.messages):
             raise Refusal("the question or the role is no UTF-8 text; set the terminal to UTF-8.")
@@ -183,11 +181,6 @@ def _page(script: Sequence[Message]) -> str:
 
 def _new_id() -> str:
     return secrets.token_hex(6)
-
-
-def _wrapped(seed: int) -> int:
-    """A seed within the 64 bits that seeds have, the lowest after the highest."""
-    return (seed + _SEEDS // 2) % _SEEDS - _SEEDS // 2
 
 
 def _is_broken(text: str) -> bool:

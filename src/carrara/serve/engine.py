@@ -31,6 +31,11 @@ class Request:
     schema: Mapping[str, Any] | None = None
 
 
+def next_seed(seed: int, steps: int = 1) -> int:
+    """The seed so many further on, within the 64 bits that seeds have: the lowest comes after the highest."""
+    return (seed + steps + 2**63) % 2**64 - 2**63
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest(Request):
     """A conversation to be answered, in the model's chat template."""

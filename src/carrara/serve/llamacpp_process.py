@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import os
 import secrets
 import shutil
 import subprocess
@@ -18,8 +16,9 @@ from typing import Any
 
 import httpx2
 
-from carrara.errors import Refusal
+from carrara.errors import Refusal, one_line
 from carrara.models.gguf import check_header
+from carrara.models.machine import cores_of_container, count_cores
 from carrara.serve.engine import Interrupted
 
 _CHILD = Path(__file__).with_name("llamacpp_child.py")
@@ -28,7 +27,6 @@ _PATIENCE = 600.0  # seconds for a few tokens on a machine that is busy with som
 _JSON = {"Content-Type": "application/json"}
 _GONE = (httpx2.TransportError, RuntimeError)  # the latter where the client was closed meanwhile
 _LOOK = 0.2  # seconds for which it is looked at how busy the machine is
-_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True)
@@ -139,34 +137,23 @@ class LlamaCppProcess:
         if process.stdout.readline().strip() != "ready":
             lines = [line.strip() for line in process.stderr.read().splitlines() if line.strip()]
             code = process.wait()
-            reason = " ".join(lines[-1].split())[:300] if lines else f"its process ended with code {code}"
+            said = one_line(lines[-1]) if lines else f"its process ended with code {code}"
             files = " with ".join(Path(path).name for path in (settings["base"], *settings["adapters"]))
-            raise Refusal(f"llama.cpp cannot load {files}: {reason}; make the files again, or use another engine.")
+            raise Refusal(f"llama.cpp cannot load {files}: {said}; make the files again, or use another engine.")
 
 
 def _require_ok(response: httpx2.Response) -> None:
     if response.status_code != 200:
-        message = " ".join(str(response.json()["error"]["message"]).split())[:300]
-        raise Refusal(f"llama.cpp refuses this request: {message}.")
+        raise Refusal(f"llama.cpp refuses this request: {one_line(response.json()['error']['message'])}.")
 
 
 def free_threads() -> int:
     """The threads that llama.cpp may have: the cores given to this process, less those busy with something else now.
 
     One is left over at least: its threads wait for each other by spinning, and as soon as anything else runs on their
-    cores, all of them are ten times slower than all but one.
+    cores, all of them are many times slower than all but one.
     """
     import psutil
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     busy = round(psutil.cpu_percent(_LOOK) / 100 * (psutil.cpu_count() or 1))
-    return max(1, min(cores - max(1, busy), _quota()))
-
-
-def _quota() -> int:
-    """The whole cores that a container's limit leaves (Linux, cgroup version 2)."""
-    try:
-        limit, period = _CGROUP_CPU.read_text().split()
-        return sys.maxsize if limit == "max" else max(1, math.floor(int(limit) / int(period)))
-    except (OSError, ValueError):
-        return sys.maxsize
+    return int(max(1, min(count_cores() - max(1, busy), cores_of_container())))

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from carrara.errors import Refusal
+from carrara.errors import Refusal, one_line
 from carrara.serve.engine import ChatRequest, Embedded, FinishReason, Piece, TextRequest, TokenLogprob, UnknownModel
 
 _TIMEOUT = httpx2.Timeout(600.0, connect=10.0)
@@ -111,7 +111,7 @@ class OpenAIEngine:
         raise self._refusal(response)
 
     def _unusable(self, error: Exception) -> Refusal:
-        return Refusal(f"{self._url} does not answer as OpenAI's servers do ({_short(error)}); check the URL.")
+        return Refusal(f"{self._url} does not answer as OpenAI's servers do ({one_line(error)}); check the URL.")
 
     def _refusal(self, response: httpx2.Response) -> Refusal:
         if response.status_code in (401, 403):
@@ -120,7 +120,7 @@ class OpenAIEngine:
             reason = str(response.json()["error"]["message"])
         except (ValueError, LookupError, TypeError):
             reason = f"status {response.status_code}"
-        return Refusal(f"{self._url} refuses the request: {_short(reason)}")
+        return Refusal(f"{self._url} refuses the request: {one_line(reason)}")
 
 
 def _body(request: ChatRequest | TextRequest) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _events(lines: Iterator[str], url: str) -> Iterator[dict[str, Any]]:
         if text:
             value = json.loads(text)
             if "error" in value:
-                raise Refusal(f"{url} breaks off: {_short(value['error']['message'])}")
+                raise Refusal(f"{url} breaks off: {one_line(value['error']['message'])}")
             yield value
 
 
@@ -190,7 +190,3 @@ def _logprobs(told: Mapping[str, Any]) -> tuple[TokenLogprob, ...]:
         )
     rows = zip(told.get("tokens", ()), told.get("token_logprobs", ()), told.get("top_logprobs") or (), strict=False)
     return tuple(TokenLogprob(token, logprob, tuple((top or {}).items())) for token, logprob, top in rows)
-
-
-def _short(reason: object) -> str:
-    return " ".join(str(reason).split())[:300]

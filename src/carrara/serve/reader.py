@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from carrara.data.example import Message
-from carrara.data.render.ends import end_tokens
+from carrara.data.render.ends import end_tokens, ends_of
 from carrara.data.render.example import render_prompt
 from carrara.errors import Refusal
 from carrara.models import Model
@@ -65,9 +64,8 @@ def reader_of(model: Model) -> Reader:
     if not told.is_file():  # transformers makes the settings of the configuration then
         told = model.path / "config.json"
     ends = json.loads(told.read_text(encoding="utf-8")).get("eos_token_id")
-    network = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=ends))
-    held = SimpleNamespace(tokenizer=load_tokenizer(model), network=network, context=context_of(model))
-    return reader_in(cast(Loaded, held))
+    tokenizer, context = load_tokenizer(model), context_of(model)
+    return Reader(tokenizer, context, ends_of(tokenizer, ends, context))
 
 
 def require_chat(name: str, reader: Reader) -> None:

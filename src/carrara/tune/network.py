@@ -6,7 +6,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from carrara.errors import Refusal
+from carrara.errors import Refusal, one_line
 from carrara.models.forward import decoder_of
 from carrara.progress import Progress
 
@@ -38,7 +38,7 @@ def compile_layers(network: Any, device: torch.device, progress: Progress) -> No
     try:
         torch.compile(torch.exp)(torch.zeros(2, device=device))
     except Exception as error:  # of torch, or of the compiler it calls
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise Refusal(
             f"tune.compile does not work here ({reason}); install a C++ compiler such as g++, or leave it out."
         ) from error

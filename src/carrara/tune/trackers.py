@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from carrara.errors import Refusal
+from carrara.errors import Refusal, one_line
 from carrara.progress import Progress
 
 _PROJECT = "carrara"
@@ -69,7 +69,7 @@ def _open(name: str, folder: Path, run: str, recipe: Mapping[str, Any]) -> Track
     try:
         return kinds[name](folder / name, run, recipe)
     except Exception as error:  # a library's own, of any kind
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         raise Refusal(
             f"the tracker {name} cannot be opened ({reason}); mend that or leave it out of tune.track."
         ) from error
@@ -201,7 +201,7 @@ class _Guarded:
             act()
         except Exception as error:
             self._failed = True
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, 200)
             self._progress.say(
                 f"{self._name} takes no more points ({reason}); training goes on, metrics.jsonl has them."
             )

@@ -7,7 +7,6 @@ module, nothing is pickled, and they end by themselves when whoever asked them i
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from carrara.errors import Refusal
+from carrara.models.machine import count_cores
 from carrara.workspace import write_atomically
 
 _AHEAD = 2  # chunks that wait for each worker, so that none is idle and few are in memory
@@ -109,7 +109,7 @@ class _Workers:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self.count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.count = count_cores()
         self._threads = ThreadPoolExecutor(self.count)
         self._idle: queue.SimpleQueue[subprocess.Popen[str]] = queue.SimpleQueue()
         self._started: list[subprocess.Popen[str]] = []

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 from carrara.data.read.bad import Broken, Damaged
 from carrara.data.read.jsons import Record
+from carrara.errors import one_line
 
 _BATCH = 256  # rows at a time
 _MAGIC = b"ARROW1"
@@ -83,4 +84,4 @@ def _name_classes(row: dict[str, Any], classes: Mapping[str, list[Any]]) -> None
 
 
 def _reason(kind: str, error: Exception) -> str:
-    return f"it is no whole {kind} file ({' '.join(str(error).split())[:160].rstrip('.')})"
+    return f"it is no whole {kind} file ({one_line(error, 160).rstrip('.')})"
