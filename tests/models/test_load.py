@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,10 @@ from safetensors.torch import load_file, save_file
 
 from carrara.errors import Refusal
 from carrara.models import Model, resolve_model
-from carrara.models.load import load_model, load_tokenizer
+from carrara.models.load import load_model, load_tokenizer, tokenizer_in
 from carrara.progress import Silent
 from carrara.workspace import Workspace
+from tests.export.llama import write_sentencepiece
 from tests.tiny import write_tiny_adapter
 
 CANARY = """
@@ -109,6 +112,51 @@ def test_a_configuration_that_is_no_such_model_is_refused(
     sentence = _refusal(workspace, folder)
     assert "cannot be loaded" in sentence
     assert len(sentence.splitlines()) == 1
+
+
+def _kept(tokenizer: Any) -> dict[str, Any]:
+    texts = ["", "a", " a", "two  words\n", "hello <s>wörld", "<|im_start|>user\nHi<|im_end|>", "\N{CAT FACE}"]
+    return {
+        "class": type(tokenizer).__name__,
+        "ids": [tokenizer(text)["input_ids"] for text in texts],
+        "bare": [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts],
+        "back": [tokenizer.decode(tokenizer(text)["input_ids"]) for text in texts],
+        "special": tokenizer.special_tokens_map,
+        "added": {number: repr(token) for number, token in tokenizer.added_tokens_decoder.items()},
+        "template": tokenizer.chat_template,
+        "length": (len(tokenizer), tokenizer.model_max_length),
+    }
+
+
+@pytest.mark.parametrize("name", ["PreTrainedTokenizerFast", "TokenizersBackend", "LlamaTokenizerFast", None])
+@pytest.mark.parametrize("kind", ["llama", "mistral"])
+@pytest.mark.parametrize("sentencepiece", [False, True])
+def test_a_tokenizer_is_the_one_that_transformers_would_choose(
+    folder: Path, name: str | None, kind: str, sentencepiece: bool
+) -> None:
+    from transformers import AutoTokenizer
+
+    if sentencepiece:
+        write_sentencepiece(folder, True)
+    _change(folder / "tokenizer_config.json", tokenizer_class=name)
+    _change(folder / "config.json", model_type=kind)
+    chosen = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    assert _kept(tokenizer_in(folder)) == _kept(chosen)
+
+
+def test_the_embedded_models_tokenizer_is_the_one_that_transformers_would_choose(smollm: Model) -> None:
+    from transformers import AutoTokenizer
+
+    assert _kept(load_tokenizer(smollm)) == _kept(AutoTokenizer.from_pretrained(smollm.path, local_files_only=True))
+
+
+def test_a_plain_tokenizer_is_there_without_torch(folder: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from carrara.models.load import tokenizer_in; "
+        "print(len(tokenizer_in(Path(sys.argv[1]))), 'torch' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["259", "False"]
 
 
 def test_a_damaged_tokenizer_is_refused(workspace: Workspace, folder: Path) -> None:

@@ -172,12 +172,26 @@ def tokenizer_folder(model: Model) -> Path:
 
 def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer that a model's folder holds."""
-    from transformers import AutoTokenizer
-
     try:
+        if _is_plain(folder):  # AutoTokenizer would give the same, and import torch and every configuration for it
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # bare ones among them
         raise Refusal(f"{folder}: the tokenizer cannot be loaded: {one_line(error)}") from error
+
+
+def _is_plain(folder: Path) -> bool:
+    """Whether a LLaMA model's tokenizer is what its tokenizer.json says, and no class of its own is named."""
+    if not all((folder / name).is_file() for name in ("config.json", "tokenizer.json", "tokenizer_config.json")):
+        return False
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    named = settings.get("tokenizer_class")
+    return kind == "llama" and named in ("PreTrainedTokenizerFast", "TokenizersBackend") and "auto_map" not in settings
 
 
 def _with_adapter(network: Any, base: Path, adapter: Path) -> Any:
