@@ -41,8 +41,11 @@ class Fluent:
             yield Piece(f" word{index}")
         yield Piece("", "stop", 12, WORDS)
 
-    def embed(self, model: str, texts: Sequence[str]) -> Embedded:
+    def embed(self, model: str, texts: Sequence[str], cancelled: Callable[[], bool]) -> Embedded:
         return Embedded(tuple((1.0,) for _ in texts), len(texts))
+
+    def describe(self, model: str) -> str:
+        return "fluent"
 
     def close(self) -> None:
         pass

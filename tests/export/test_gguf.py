@@ -17,8 +17,9 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 
 from carrara.errors import Refusal
 from carrara.export.gguf import QUANTIZATIONS, Quantization, write_gguf, write_gguf_adapter
+from carrara.export.gguf_config import hyperparameters
 from carrara.models import Model
-from carrara.models.gguf import convert_gguf
+from carrara.models.gguf import LLAMA_3_KEY, convert_gguf
 from tests.export.llama import IDS, Llama, farthest, greedy, make_folder, write_sentencepiece
 from tests.tiny import write_tiny_adapter
 
@@ -60,12 +61,34 @@ def test_weights_of_sixteen_bits_come_back_as_they_are(tmp_path: Path, tied: boo
         assert config[0][key] == config[1][key]
 
 
-@pytest.mark.parametrize("kind", ["linear", "llama3"])
-def test_rope_scaling_comes_back_as_it_was(tmp_path: Path, kind: str) -> None:
-    rope = ROPES[kind] | ({"original_max_position_embeddings": 8192} if kind == "llama3" else {})
+@pytest.mark.parametrize(
+    "rope",
+    [
+        *ROPES.values(),
+        ROPES["llama3"] | {"original_max_position_embeddings": 8192},
+        ROPES["llama3"] | {"factor": 2.3, "low_freq_factor": 0.7, "high_freq_factor": 3.1},
+    ],
+)
+def test_rope_scaling_comes_back_as_it_was(tmp_path: Path, rope: dict[str, Any]) -> None:
     folder = make_folder(tmp_path / "model", rope_parameters=rope)
     back = json.loads((_read_back(_written(folder)) / "config.json").read_text(encoding="utf-8"))
     assert back["rope_parameters"] == rope
+
+
+def test_llama_3_of_others_is_read_and_numbers_that_do_not_give_the_factors_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = hyperparameters
+    usual = ROPES["llama3"] | {"original_max_position_embeddings": 8192}
+    folder = make_folder(tmp_path / "usual", rope_parameters=usual)
+    bare = lambda config: {key: value for key, value in own(config).items() if key != LLAMA_3_KEY}  # noqa: E731
+    monkeypatch.setattr("carrara.export.gguf.hyperparameters", bare)  # as other converters write it
+    back = json.loads((_read_back(_written(folder)) / "config.json").read_text(encoding="utf-8"))
+    assert back["rope_parameters"] == usual
+    wrong = lambda config: own(config) | {LLAMA_3_KEY: [8.0, 1.0, 4.0, 4096.0]}  # noqa: E731
+    monkeypatch.setattr("carrara.export.gguf.hyperparameters", wrong)
+    with pytest.raises(Refusal, match="holds other factors than Llama 3's"):
+        _read_back(_written(folder, "q8_0"))
 
 
 def test_quantised_weights_come_back_within_their_steps(tmp_path: Path) -> None:

@@ -48,7 +48,15 @@ ZEPHYR = (
     "{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n{% endif %}\n"
     "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}"
 )
-FAMILIES = {"chatml": CHATML, "llama-2": LLAMA_2, "llama-3": LLAMA_3, "zephyr": ZEPHYR}
+MISTRAL = (  # of the third version of Mistral 7B Instruct
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '[INST] ' + message['content'] + '[/INST]' }}{% elif message['role'] == 'assistant' %}"
+    "{{ ' ' + message['content'] | trim + eos_token }}{% else %}{{ message['content'] + '\n\n' }}{% endif %}"
+    "{% endfor %}"
+)
+TRIMMING = {"llama-2": LLAMA_2, "llama-3": LLAMA_3, "mistral": MISTRAL}
+_UNTRIMMED = {name: text.replace(" | trim", "").replace(".strip()", "") for name, text in TRIMMING.items()}
+FAMILIES = {"chatml": CHATML, "zephyr": ZEPHYR, **_UNTRIMMED}
 OTHER_CHATS: tuple[Chat, ...] = (
     (("user", ""),),
     (("system", "Sei kurz. 短く"), ("user", "{{ if }}"), ("assistant", '"""'), ("user", "\\n `x` %}")),
@@ -76,7 +84,7 @@ def test_the_template_writes_what_the_models_own_writes(tmp_path: Path, family: 
 
 
 def test_an_answer_begun_is_gone_on_with(tmp_path: Path) -> None:
-    written = template_pieces(_tokenizer(tmp_path, LLAMA_3)).go_template()
+    written = template_pieces(_tokenizer(tmp_path, FAMILIES["llama-3"])).go_template()
     assert filled_in(written, (("user", "a"), ("assistant", "b"))).endswith("assistant<|end_header_id|>\n\nb")
 
 
@@ -93,6 +101,12 @@ def test_an_answer_begun_is_gone_on_with(tmp_path: Path) -> None:
 def test_a_template_that_cannot_be_expressed_is_refused(tmp_path: Path, template: str, words: str) -> None:
     with pytest.raises(Refusal, match=words):
         template_pieces(_tokenizer(tmp_path, template))
+
+
+@pytest.mark.parametrize("family", TRIMMING)
+def test_a_template_that_trims_is_refused_with_the_reason(tmp_path: Path, family: str) -> None:
+    with pytest.raises(Refusal, match=r"trims its messages, which Ollama's language cannot.*; export --to gguf"):
+        template_pieces(_tokenizer(tmp_path, TRIMMING[family]))
 
 
 def test_the_modelfile_names_the_file_the_template_and_the_end(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from carrara.errors import Refusal
+from carrara.export import gguf
+from carrara.export.card import base_name
 from carrara.export.merge import merge
 from carrara.export.package import TARGETS, Target, adapter_gguf, base_gguf, export_model, merged_gguf
 from carrara.models import Model, resolve_model
@@ -27,7 +30,7 @@ from tests.tiny import write_tiny_adapter
 FILES: dict[Target, set[str]] = {
     "safetensors": {"README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
                     "tokenizer_config.json", "chat_template.jinja"},
-    "adapter": {"adapter_config.json", "adapter_model.safetensors"},
+    "adapter": {"README.md", "adapter_config.json", "adapter_model.safetensors"},
     "gguf": {"model.gguf"},
     "gguf-adapter": {"adapter.gguf"},
     "ollama": {"model.gguf", "Modelfile"},
@@ -95,10 +98,32 @@ def test_what_was_exported_is_read_again(workspace: Workspace, model: Model, tmp
     assert resolve_model(workspace, str(tmp_path / "whole"), Silent()).path.is_dir()
 
 
-def test_the_adapter_is_copied_as_it_is(workspace: Workspace, model: Model, tmp_path: Path) -> None:
+def test_the_adapter_is_copied_as_it_is_but_for_the_name_of_its_base(
+    workspace: Workspace, model: Model, tmp_path: Path
+) -> None:
     export_model(workspace, model, "adapter", "f16", tmp_path / "out", Silent())
-    for name in FILES["adapter"]:
-        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "adapter" / name).read_bytes()
+    weights = "adapter_model.safetensors"
+    assert (tmp_path / "out" / weights).read_bytes() == (tmp_path / "adapter" / weights).read_bytes()
+    before, after = (json.loads((tmp_path / at / "adapter_config.json").read_text()) for at in ("adapter", "out"))
+    assert before["base_model_name_or_path"] == str(tmp_path / "base")
+    assert after == before | {"base_model_name_or_path": "base"}
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert f"belongs to base alone, to the weights with the SHA-256 `{model.digest}`" in card
+    assert 'PeftModel.from_pretrained(base, "path/of/this/folder")' in card
+    assert "library_name: peft" in card
+    assert not any(str(tmp_path) in path.read_text() for path in (tmp_path / "out").glob("*[!s]"))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("smollm2-135m-instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ("hub:somebody/marble-1b@v2", "somebody/marble-1b"),
+        ("/home/somebody/models/marble/", "marble"),
+    ],
+)
+def test_the_base_is_called_what_others_know_it_by(workspace: Workspace, model: Model, name: str, told: str) -> None:
+    assert base_name(workspace, replace(model, source=replace(model.source, name=name))) == told
 
 
 def test_the_card_tells_what_the_model_is_and_no_path(workspace: Workspace, model: Model, tmp_path: Path) -> None:
@@ -131,6 +156,58 @@ def test_the_card_of_a_run_tells_what_it_learned_from(workspace: Workspace, mode
     assert "It learned from answers.jsonl: 1,234 rows." in card
     assert f"| {run.reference} | base-lora | `{run.digest}` |" in card
     assert "somebody" not in card
+
+
+# ---- files that chat and serve answer from ----
+
+FAULTS: dict[str, tuple[str, Any, str]] = {
+    "rope base": (
+        "carrara.export.gguf.hyperparameters",
+        lambda original: lambda config: original(config) | {"llama.rope.freq_base": 50000.0},
+        "the rope base is 50000.0 in the export and 10000.0",
+    ),
+    "template": (
+        "carrara.export.gguf.tokenizer_fields",
+        lambda original: lambda *given: original(*given) | {"tokenizer.chat_template": "{{ messages[0].content }}"},
+        "the chat template is another",
+    ),
+    "end": (
+        "carrara.export.gguf.tokenizer_fields",
+        lambda original: lambda *given: original(*given) | {"tokenizer.ggml.eos_token_id": 5},
+        r"the wrong end \(EOS\) token was written",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_base_file_that_went_wrong_is_refused_by_its_step_and_not_kept(
+    workspace: Workspace, model: Model, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    place, breaks, named = FAULTS[fault]
+    monkeypatch.setattr(place, breaks(pkgutil.resolve_name(place)))
+    with pytest.raises(Refusal, match=named):
+        base_gguf(workspace, model, "q4_0", Silent())
+    assert not workspace.list("gguf")
+
+
+@pytest.mark.parametrize(
+    ("breaks", "named"),
+    [
+        (lambda pair: replace(pair, scale=2 * pair.scale), "the file has 2 times that of training"),
+        (lambda pair: replace(pair, b=-pair.b), "the file has -1 times that of training"),
+        (lambda pair: replace(pair, a=pair.a[::-1]), "another adapter: the matrices for model.layers.0"),
+        (lambda pair: replace(pair, b=pair.b[::-1]), "another adapter: the matrices for model.layers.0"),
+        (lambda pair: replace(pair, source=pair.source.replace("q_proj", "o_proj")), "is changed otherwise by it"),
+    ],
+)
+def test_an_adapter_file_that_went_wrong_is_refused_by_what_is_wrong_with_it(
+    workspace: Workspace, model: Model, monkeypatch: pytest.MonkeyPatch, breaks: Any, named: str
+) -> None:
+    pairs: Any = gguf._pairs
+    monkeypatch.setattr(gguf, "_pairs", lambda *given: [breaks(pair) for pair in pairs(*given)])
+    with pytest.raises(Refusal, match=named):
+        adapter_gguf(workspace, model, Silent())
+    assert not workspace.list("gguf")
 
 
 # ---- what is refused ----

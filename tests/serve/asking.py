@@ -28,9 +28,11 @@ MESSAGES: list[Any] = [{"role": "user", "content": "hello"}]
 HELLO: dict[str, Any] = {"model": "m", "messages": MESSAGES}
 
 
-def client_of(engine: Any = None, keys: Any = KEY, on_answer: Any = None, **terms: Any) -> TestClient:
+def client_of(
+    engine: Any = None, keys: Any = KEY, on_answer: Any = None, roles: Any = None, **terms: Any
+) -> TestClient:
     """A client with the key, straight into the application."""
-    app = build_app(engine or Scripted(), keys, Terms(**terms), on_answer=on_answer)
+    app = build_app(engine or Scripted(), keys, Terms(**terms), on_answer=on_answer, roles=roles)
     headers = {"Authorization": f"Bearer {KEY}".encode()}
     return TestClient(app, base_url="http://127.0.0.1:8800", headers=headers)  # type: ignore[arg-type]
 

@@ -14,6 +14,7 @@ from carrara.serve.engine import (
     Piece,
     TextRequest,
     TokenLogprob,
+    ToolCall,
     UnknownModel,
     Unsupported,
 )
@@ -23,7 +24,8 @@ class Scripted:
     """Answers with `words`; waits for `gate` before the second one; remembers what it was asked.
 
     Asked for log-probabilities, it gives -0.5 to each word and -1.5 to "?" beside it. A text's vector is
-    (0.6, 0.8), turned by the length of the text. `cannot` names fields of requests that it refuses.
+    (0.6, 0.8), turned by the length of the text. `cannot` names fields of requests that it refuses. Offered tools,
+    it makes its `calls`, each in a piece of its own, behind the words.
     """
 
     def __init__(
@@ -32,8 +34,10 @@ class Scripted:
         failure: Exception | None = None,
         cannot: Sequence[str] = (),
         context: int = 100,
+        calls: Sequence[ToolCall] = (),
     ) -> None:
         self.words = words
+        self.calls = calls
         self.failure = failure
         self.cannot = cannot
         self.context = context
@@ -47,6 +51,9 @@ class Scripted:
     def models(self) -> list[str]:
         return ["m", "run/1"]
 
+    def describe(self, model: str) -> str:
+        return f"scripted {model}"
+
     def answer(self, request: ChatRequest | TextRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
         self._check(request.model)
         for field in self.cannot:
@@ -57,11 +64,14 @@ class Scripted:
         self.asked.append(request)
         return self._answer(request, cancelled)
 
-    def embed(self, model: str, texts: Sequence[str]) -> Embedded:
+    def embed(self, model: str, texts: Sequence[str], cancelled: Callable[[], bool]) -> Embedded:
         self._check(model)
         if "input" in self.cannot:
             raise Unsupported("scripted", "input")
-        self.gate.wait()
+        while not self.gate.wait(0.01):
+            if cancelled():
+                self.gave_up += 1
+                return Embedded((), 0)
         self.embedded.extend(texts)
         vectors = tuple((0.6, 0.8) if len(text) % 2 else (0.8, -0.6) for text in texts)
         return Embedded(vectors, sum(map(len, texts)))
@@ -90,4 +100,7 @@ class Scripted:
             tokens = () if request.top_logprobs is None else (TokenLogprob(word, -0.5, top),)
             said += 1
             yield Piece(word, logprobs=tokens)
-        yield Piece("", "stop", 7, said)
+        calls = self.calls if isinstance(request, ChatRequest) and request.tools else ()
+        for call in calls:
+            yield Piece("", tool_calls=(call,))
+        yield Piece("", "tool_calls" if calls else "stop", 7, said)

@@ -11,7 +11,7 @@ from typing import Any
 
 from carrara.data.example import Message
 from carrara.errors import Refusal
-from carrara.serve.engine import ChatRequest, Engine, Piece, TextRequest
+from carrara.serve.engine import ChatRequest, Engine, Piece, TextRequest, Tools
 
 KEY = "a key for the stand-in"
 
@@ -29,18 +29,29 @@ def _request(path: str, body: dict[str, Any]) -> ChatRequest | TextRequest:
     }
     if path == "/v1/completions":
         return TextRequest(prompt=body["prompt"], top_logprobs=body.get("logprobs"), **common)
-    messages = tuple(Message(each["role"], each["content"]) for each in body["messages"])
-    return ChatRequest(messages=messages, top_logprobs=body.get("top_logprobs"), **common)
+    messages = tuple(Message(each.pop("role"), each.pop("content") or "", each) for each in map(dict, body["messages"]))
+    choice, parallel = body.get("tool_choice", "auto"), body.get("parallel_tool_calls", True)
+    tools = Tools(tuple(body["tools"]), choice, parallel) if "tools" in body else None
+    return ChatRequest(messages=messages, top_logprobs=body.get("top_logprobs"), tools=tools, **common)
 
 
-def _choice(piece: Piece, chat: bool) -> dict[str, Any]:
+def _parts(piece: Piece, called: int) -> list[dict[str, Any]]:
+    """Calls in the bits that servers send, behind `called` others: the name, then the arguments in two halves."""
+    numbered = list(enumerate(piece.tool_calls, called))
+    heads = [{"index": n, **call.to_json(), "function": {"name": call.name, "arguments": ""}} for n, call in numbered]
+    begun = [{"index": n, "function": {"arguments": call.arguments[:3]}} for n, call in numbered]
+    return heads + begun + [{"index": n, "function": {"arguments": call.arguments[3:]}} for n, call in numbered]
+
+
+def _choice(piece: Piece, chat: bool, called: int) -> dict[str, Any]:
     if chat:
         content = [
             {"token": t.text, "logprob": t.logprob, "top_logprobs": [{"token": k, "logprob": v} for k, v in t.top]}
             for t in piece.logprobs
         ]
         told = {"content": content} if content else None
-        return {"delta": {"content": piece.text}, "logprobs": told, "finish_reason": piece.finish_reason}
+        delta = {"content": piece.text, "tool_calls": _parts(piece, called)}
+        return {"delta": delta, "logprobs": told, "finish_reason": piece.finish_reason}
     told = {
         "tokens": [t.text for t in piece.logprobs],
         "token_logprobs": [t.logprob for t in piece.logprobs],
@@ -69,7 +80,7 @@ def _handler(engine: Engine, seen: list[dict[str, Any]], gone: threading.Event) 
                 gone.set()
 
         def _embed(self, body: dict[str, Any]) -> None:
-            found = engine.embed(body["model"], body["input"])
+            found = engine.embed(body["model"], body["input"], lambda: False)
             rows = [{"index": place, "embedding": vector} for place, vector in enumerate(found.vectors)]
             self._send(200, {"data": rows[::-1], "usage": {"prompt_tokens": found.tokens}})
 
@@ -79,8 +90,10 @@ def _handler(engine: Engine, seen: list[dict[str, Any]], gone: threading.Event) 
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.end_headers()
+            called = 0
             for piece in pieces:
-                self._event({"choices": [_choice(piece, chat)]})
+                self._event({"choices": [_choice(piece, chat, called)]})
+                called += len(piece.tool_calls)
                 if piece.finish_reason:
                     usage = {"prompt_tokens": piece.prompt_tokens, "completion_tokens": piece.completion_tokens}
                     self._event({"choices": [], "usage": usage})

@@ -61,6 +61,14 @@ def test_a_line_holds_what_was_asked_for_and_no_contents(path: Path) -> None:
     assert last_lines(path, 1) == [second]
 
 
+def test_a_line_says_which_engine_answered_in_which_numbers(path: Path) -> None:
+    AuditLog(path, DIGESTS).append(replace(ONE, engine="llamacpp q8_0"))
+    write(path, 1)
+    first, second = last_lines(path, 2)
+    assert (first["engine"], second["engine"]) == ("llamacpp q8_0", "")
+    assert verify(path).fault is None
+
+
 def test_contents_are_kept_where_they_are_switched_on(path: Path) -> None:
     write(path, 1, contents=True)
     (entry,) = last_lines(path, 5)

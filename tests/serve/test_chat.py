@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Any, get_args, get_type_hints
 
 import pytest
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
 from starlette.testclient import TestClient
 
+from carrara.errors import Refusal
+from carrara.serve.answered import Answered
+from carrara.serve.engine import Interrupted, Unavailable
+from carrara.serve.roles import add_role, find_role
 from carrara.serve.transformers_engine import TransformersEngine
+from carrara.workspace import Workspace
 
 from .asking import CHAT, HELLO, client_of, error_of, events_of
 from .scripted import Scripted
@@ -59,7 +65,7 @@ def test_streamed_and_whole_answers_of_a_network_are_the_same(engine: Transforme
         ({"messages": "hello"}, "messages"),
         ({"messages": ["hello"]}, "messages.0"),
         ({"messages": [{"role": "user"}]}, "messages.0.content"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [{"role": "function", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": [], "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "user", "content": []}]}, "messages.0.content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages.0.content"),
@@ -93,7 +99,7 @@ def test_streamed_and_whole_answers_of_a_network_are_the_same(engine: Transforme
         ({"n": 0}, "n"),
         ({"n": 9}, "n"),
         ({"n": 16384}, "n"),
-        ({"tools": [{"type": "function"}]}, "tools"),
+        ({"tools": [{"type": "function"}]}, "tools.0.function"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"logprobs": 3}, "logprobs"),
         ({"top_logprobs": 3}, "top_logprobs"),
@@ -263,6 +269,63 @@ def test_the_role_is_a_system_prompt_for_those_without() -> None:
     assert [len(request.messages) for request in engine.asked] == [2, 2]
 
 
+def test_a_stored_role_is_chosen_with_the_model() -> None:
+    engine = Scripted()
+
+    def role(name: str) -> str:
+        if name != "poet":
+            raise Refusal(f"there is no role '{name}' (stored: poet)")
+        return "You rhyme."
+
+    answered: list[Answered] = []
+    client = client_of(engine, role="a baker", roles=role, on_answer=answered.append)
+    own = [{"role": "system", "content": "mine"}, *HELLO["messages"]]
+    for model, messages in (("m@poet", HELLO["messages"]), ("m", HELLO["messages"]), ("run/1@poet", own)):
+        assert client.post(CHAT, json={"model": model, "messages": messages}).json()["model"] == model.split("@")[0]
+    assert [request.model for request in engine.asked] == [each.model for each in answered] == ["m", "m", "run/1"]
+    assert [request.messages[0].content for request in engine.asked] == ["You rhyme.", "a baker", "mine"]
+    error = error_of(client.post(CHAT, json={**HELLO, "model": "m@pilot"}), 404)
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+    assert error["message"] == "there is no role 'pilot' (stored: poet)"
+    assert (answered[-1].model, answered[-1].reason) == ("m@pilot", "model_not_found")
+    for model in ("x@poet", "poet", "@poet", "m@poet@poet"):
+        assert "there is no model" in error_of(client.post(CHAT, json={**HELLO, "model": model}), 404)["message"]
+    assert "@" not in client.get("/v1/models").text
+
+
+def test_roles_are_those_of_the_workspace_while_it_is_served(workspace: Workspace) -> None:
+    engine = Scripted()
+    client = client_of(engine, roles=partial(find_role, workspace))
+    body = {**HELLO, "model": "m@poet"}
+    assert "stored: none yet" in error_of(client.post(CHAT, json=body), 404)["message"]
+    add_role(workspace, "poet", "You rhyme.")
+    assert client.post(CHAT, json=body).status_code == 200
+    assert engine.asked[0].messages[0].content == "You rhyme."
+    for name in ("../poet", "POET", "", "a" * 200):
+        error = error_of(client.post(CHAT, json={**HELLO, "model": f"m@{name}"}), 404)
+        assert "cannot be the name of a role" in error["message"]
+
+
+def test_without_roles_an_at_sign_is_a_part_of_the_name(client: TestClient) -> None:
+    assert "no model 'm@poet'" in error_of(client.post(CHAT, json={**HELLO, "model": "m@poet"}), 404)["message"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "wait"),
+    [
+        (Unavailable("m is withdrawn; export it again."), "engine_unavailable", None),
+        (Unavailable("the server is busy; ask again.", 7), "engine_unavailable", "7"),
+        (Interrupted(), "engine_restarting", "1"),
+    ],
+)
+def test_faults_of_the_server_are_told_as_such(failure: Unavailable, code: str, wait: str | None) -> None:
+    response = client_of(Scripted(failure=failure)).post(CHAT, json=HELLO)
+    error = error_of(response, 503)
+    assert (error["code"], error["type"], error["message"]) == (code, "server_error", str(failure))
+    assert response.headers.get("retry-after") == wait
+    assert error_of(client_of(Scripted(failure=Refusal("no; stop."))).post(CHAT, json=HELLO), 400)["message"]
+
+
 def test_an_unknown_model_is_404_also_when_streaming(client: TestClient) -> None:
     for stream in (False, True):
         error = error_of(client.post(CHAT, json={**HELLO, "model": "gpt-9", "stream": stream}), 404)
@@ -283,4 +346,4 @@ def test_too_long_a_prompt_is_told_with_the_numbers(engine: TransformersEngine) 
 def test_known_roles_are_those_of_the_protocol() -> None:
     from openai.types.chat import ChatCompletionRole
 
-    assert set(get_args(ChatCompletionRole)) - {"tool", "function"} == {"developer", "system", "user", "assistant"}
+    assert set(get_args(ChatCompletionRole)) - {"function"} == {"developer", "system", "user", "assistant", "tool"}

@@ -95,13 +95,13 @@ def test_openai_raises_errors_of_its_own(url: str) -> None:
     client = openai_of(url)
     with pytest.raises(openai.NotFoundError, match="no model 'gpt'"):
         client.chat.completions.create(model="gpt", messages=MESSAGES)
-    with pytest.raises(openai.BadRequestError, match="'tools' is not supported") as refused:
+    with pytest.raises(openai.BadRequestError, match="'functions' is not supported") as refused:
         client.chat.completions.create(
             model="m",
             messages=MESSAGES,
-            tools=[{"type": "function", "function": {"name": "f", "parameters": {}}}],
+            functions=[{"name": "f", "parameters": {}}],
         )
-    assert refused.value.param == "tools"
+    assert refused.value.param == "functions"
     assert refused.value.request_id
     with pytest.raises(openai.AuthenticationError, match="the key is missing or wrong"):
         openai_of(url, "wrong").models.list()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .asking import client_of, error_of
+from .asking import client_of, error_of, send, served, wait_until
 from .scripted import Scripted
 
 EMBED = "/v1/embeddings"
@@ -48,6 +48,18 @@ def test_vectors_in_base64() -> None:
 def test_what_cannot_be_honoured_is_refused_by_name(change: dict[str, Any], param: str) -> None:
     error = error_of(client_of().post(EMBED, json={"model": "m", "input": "one", **change}), 400)
     assert error["param"] == param
+
+
+def test_a_client_that_leaves_is_embedded_no_further() -> None:
+    engine, told = Scripted(), list[Any]()
+    engine.gate.clear()
+    with served(engine) as url:
+        send(url, {"model": "m", "input": ["one", "four"]}, EMBED).close()
+        wait_until(lambda: engine.gave_up == 1)
+    assert engine.embedded == []
+    engine.gate.set()
+    assert client_of(engine, on_answer=told.append).post(EMBED, json={"model": "m", "input": "x"}).status_code == 200
+    assert told[0].reason == "stop"
 
 
 def test_refusals_of_the_engine() -> None:

@@ -19,6 +19,7 @@ from carrara.data.example import Message
 from carrara.data.render.example import render_prompt
 from carrara.errors import Refusal
 from carrara.models import Model
+from carrara.models.embedder import embed
 from carrara.models.load import load_model
 from carrara.serve.engine import ChatRequest, ContextExceeded, Piece, UnknownModel, Unsupported, with_role
 from carrara.serve.transformers_engine import TransformersEngine, load_engine
@@ -237,23 +238,42 @@ def test_an_abandoned_answer_leaves_the_right_adapter(
 def test_vectors_are_the_mean_of_the_last_hidden_states(
     engine: TransformersEngine, tiny_models: dict[str, Model]
 ) -> None:
-    found = engine.embed("run/one", ["hello", "where is the quarry?"])
+    found = engine.embed("run/one", ["hello", "where is the quarry?"], never)
     loaded = load_model(tiny_models["run/one"], "float32")
     for text, vector in zip(("hello", "where is the quarry?"), found.vectors, strict=True):
         ids = torch.tensor([loaded.tokenizer.encode(text)])
         with torch.inference_mode():
             mean = loaded.network(input_ids=ids, output_hidden_states=True).hidden_states[-1][0].mean(dim=0)
         assert vector == pytest.approx((mean / mean.norm()).tolist(), abs=1e-5)
-    assert engine.embed("base", ["hello"]).vectors[0] != pytest.approx(found.vectors[0], abs=0.01)
+    assert engine.embed("base", ["hello"], never).vectors[0] != pytest.approx(found.vectors[0], abs=0.01)
 
 
 def test_texts_without_a_vector_are_refused(engine: TransformersEngine) -> None:
     with pytest.raises(Refusal, match="text 1 has no tokens of its own"):
-        engine.embed("base", ["hello", ""])
+        engine.embed("base", ["hello", ""], never)
     with pytest.raises(ContextExceeded, match=rf"has 301 tokens, but the model holds {CONTEXT}"):
-        engine.embed("base", ["z" * 301])
+        engine.embed("base", ["z" * 301], never)
     with pytest.raises(UnknownModel):
-        engine.embed("gpt", ["hello"])
+        engine.embed("gpt", ["hello"], never)
+
+
+def test_embedding_is_given_up_between_texts(engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(loaded: Any, texts: Any) -> Any:
+        read.append(len(texts))
+        return embed(loaded, texts)
+
+    monkeypatch.setattr("carrara.serve.transformers_engine.embed", counted)
+    texts = ["z" * 200] * 30  # a token each letter
+    whole = engine.embed("base", texts, never)
+    assert len(whole.vectors) == sum(read) == 30
+    assert read == [10, 10, 10]
+    read.clear()
+    engine.embed("base", texts, lambda: bool(read))
+    assert len(read) == 1
+    engine.embed("base", texts, lambda: True)
+    assert len(read) == 1
 
 
 def test_a_schema_is_not_for_the_reference_engine(engine: TransformersEngine) -> None:

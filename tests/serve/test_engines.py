@@ -14,12 +14,11 @@ from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.progress import Silent
 from carrara.serve.engine import Engine, UnknownModel
-from carrara.serve.engines import Kind, Several, open_engine, room_in
+from carrara.serve.engines import LlamaCppBases, Local, Reopened, open_engine, room_in
 from carrara.serve.llamacpp_engine import LlamaCppEngine
-from carrara.serve.transformers_engine import TransformersEngine
 from carrara.workspace import Workspace
 
-from .test_contract import chat, told
+from .test_contract import chat, never, told
 from .tiny import adapter_as_gguf, base_as_gguf, make_base
 
 
@@ -62,10 +61,10 @@ def opened() -> Iterator[list[Engine]]:
 @pytest.mark.parametrize(
     ("kind", "dtype", "expected"),
     [
-        ("auto", "auto", LlamaCppEngine),
-        ("auto", "float32", TransformersEngine),
-        ("llamacpp", "auto", LlamaCppEngine),
-        ("transformers", "auto", TransformersEngine),
+        ("auto", "auto", LlamaCppBases),
+        ("auto", "float32", Reopened),
+        ("llamacpp", "auto", LlamaCppBases),
+        ("transformers", "auto", Reopened),
     ],
 )
 def test_the_engine_is_the_one_asked_for(
@@ -73,7 +72,7 @@ def test_the_engine_is_the_one_asked_for(
     tiny_models: dict[str, Model],
     exported: list[str],
     opened: list[Engine],
-    kind: Kind,
+    kind: Local,
     dtype: str,
     expected: type[Engine],
 ) -> None:
@@ -89,7 +88,7 @@ def test_what_llamacpp_cannot_hold_the_reference_answers_and_says_why(
     exported.append("base")
     heard = Heard()
     opened.append(open_engine("auto", tiny_models, workspace, "auto", heard))
-    assert isinstance(opened[0], TransformersEngine)
+    assert isinstance(opened[0], Reopened)
     assert heard.said == ["transformers answers instead of the faster llama.cpp: base cannot be a GGUF file."]
     with pytest.raises(Refusal, match="base cannot be a GGUF file"):
         open_engine("llamacpp", tiny_models, workspace, "auto", heard)
@@ -104,7 +103,7 @@ def test_an_accelerator_is_for_the_reference_engine(
 ) -> None:
     monkeypatch.setattr("carrara.serve.engines._has_accelerator", lambda: True)
     opened.append(open_engine("auto", tiny_models, workspace, "auto", Silent()))
-    assert isinstance(opened[0], TransformersEngine)
+    assert isinstance(opened[0], Reopened)
 
 
 def test_two_bases_have_a_process_each(
@@ -118,13 +117,13 @@ def test_two_bases_have_a_process_each(
     models = {"base": tiny_models["base"], "other": other, "run/one": tiny_models["run/one"]}
     opened.append(open_engine("llamacpp", models, workspace, "auto", Silent(), "f16"))
     several = opened[0]
-    assert isinstance(several, Several)
+    assert isinstance(several, LlamaCppBases)
     assert sorted(several.models()) == ["base", "other", "run/one"]
     assert len({told(chat(several, name, "hello"))[0] for name in models}) == 3
     with pytest.raises(UnknownModel):
         chat(several, "gpt", "hello")
     with pytest.raises(UnknownModel):
-        several.embed("gpt", ["hello"])
+        several.embed("gpt", ["hello"], never)
 
 
 def test_a_base_that_fails_closes_the_others(

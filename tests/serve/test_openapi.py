@@ -63,10 +63,24 @@ def test_what_the_document_allows_is_answered_in_its_words(path: str, method: st
         if isinstance(case.body, dict):  # what the descriptions say, since the schema cannot
             assume(case.body.get("logprobs") or not case.body.get("top_logprobs"))
             assume(len({case.body.get(name) for name in ("max_tokens", "max_completion_tokens")} - {None}) < 2)
+            assume(_tools_fit(case.body))
         response = case.call_and_validate(headers=AUTH, checks=CHECKS)
         assert response.status_code == 200, (case.body, response.text)
 
     try_out(path, method, GenerationMode.POSITIVE, check)
+
+
+def _tools_fit(body: dict[str, Any]) -> bool:
+    """Whether tools differ in name, the choice is one of them, and a tool's message answers a call before it."""
+    names = [tool["function"]["name"] for tool in body.get("tools") or ()]
+    choice, called = body.get("tool_choice"), list[str]()
+    for message in body.get("messages", ()):
+        if message["role"] != "tool":
+            called = [call["id"] for call in message.get("tool_calls") or ()]
+        elif message["tool_call_id"] not in called:
+            return False
+    chosen = choice["function"]["name"] in names if isinstance(choice, dict) else choice != "required" or bool(names)
+    return chosen and len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(("path", "method"), [operation for operation in OPERATIONS if operation[1] == "POST"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from carrara.serve.answered import Answered
 from carrara.serve.answering import _noted
 from carrara.serve.engine import Piece
 from carrara.serve.gateway import build_app
+from carrara.serve.logs import log_line
 from carrara.serve.record import Record, Traffic
 
 from .asking import CHAT, HELLO, client_of, error_of
@@ -42,6 +44,26 @@ def records_of(*bodies: Any, engine: Scripted | None = None, path: str = CHAT, *
     for body in bodies:
         client.post(path, json=body, headers=headers)
     return told
+
+
+def test_long_names_are_whole_up_to_a_bound_and_known_by_their_digest_beyond_it() -> None:
+    path = "/models/" + "x" * 500
+    assert Record("id", CHAT, model=path).answered().model == path
+    assert json.loads(log_line(Record("id", CHAT, model=path)))["model"] == path
+    nonsense = "y" * 5000
+    told = Record("id", CHAT, model=nonsense).answered().model
+    assert told.startswith("y" * 1000 + "… (SHA-256 of the whole name ")
+    assert hashlib.sha256(nonsense.encode()).hexdigest() in told
+    assert len(told) < 1120
+
+
+def test_a_record_says_which_engine_answered() -> None:
+    (told,) = records_of(HELLO)
+    assert told.engine == "scripted m"
+    (told,) = records_of({**HELLO, "model": "nobody"})
+    assert told.engine == ""
+    record = Record("id", CHAT, engine="llamacpp q8_0")
+    assert record.answered().engine == json.loads(log_line(record))["engine"] == "llamacpp q8_0"
 
 
 def test_answers_are_told_of_with_what_was_said() -> None:

@@ -14,7 +14,18 @@ from carrara.wording import line
 
 audit_app = typer.Typer(help="The log of who asked which model: verify, show.", rich_markup_mode=None)
 
-_COLUMNS = ("number", "time", "who", "route", "model", "status", "reason", "prompt_tokens", "completion_tokens")
+_COLUMNS = (
+    "number",
+    "time",
+    "who",
+    "route",
+    "model",
+    "engine",
+    "status",
+    "reason",
+    "prompt_tokens",
+    "completion_tokens",
+)
 
 
 @audit_app.command("verify")

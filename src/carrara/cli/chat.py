@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from carrara.models import Model
     from carrara.serve.conversation import Conversation
     from carrara.serve.engine import Engine
-    from carrara.serve.engines import Kind
+    from carrara.serve.engines import Choice
     from carrara.workspace import Workspace
 
 
@@ -45,13 +45,13 @@ def chat_command(
     from carrara.cli.screen import listen_silently, show
     from carrara.cli.talk import Talk
     from carrara.serve.conversation import Conversation
-    from carrara.serve.engines import find_kind
+    from carrara.serve.engines import parse_engine
     from carrara.serve.roles import choose_role
     from carrara.workspace import open_workspace
 
     store, progress = open_workspace(workspace), make_progress()
     chosen = choose_role(store, role, progress) if role else None
-    models = _Models(store, model, find_kind(engine))
+    models = _Models(store, model, parse_engine(engine))
     opened, other = models.open_beside(compare) if compare else (models.open(), None)
     first = Conversation(opened, model, role=chosen, max_tokens=max_tokens, temperature=temperature, seed=seed)
     talk = Talk(
@@ -110,23 +110,23 @@ def _keeper(workspace: Workspace) -> Callable[[Conversation, int | None], None]:
 class _Models:
     """Opens what is talked to: the chat's model, alone or with one beside it."""
 
-    def __init__(self, workspace: Workspace, name: str, kind: Kind) -> None:
+    def __init__(self, workspace: Workspace, name: str, choice: Choice) -> None:
         self._workspace = workspace
-        self._kind: Kind = kind
+        self._choice = choice
         self._name = name
-        self._own = self._resolve(name)
 
     def open(self) -> Engine:
         """An engine with the chat's model."""
-        return self._load({self._name: self._own})
+        return self._load({})
 
     def open_beside(self, name: str) -> tuple[Engine, str]:
         """An engine with the chat's model and another, or with its base for no name, and what that is called."""
-        other = self._resolve(name) if name else self._base()
-        name = name or other.name
         if name == self._name:
             raise Refusal(f"{name} is who answers already; name another model to compare it with.")
-        return self._load({self._name: self._own, name: other}), name
+        if name:
+            return self._load({name: None}), name
+        base = self._base()
+        return self._load({base.name: base}), base.name
 
     def _resolve(self, name: str) -> Model:
         from carrara.models import resolve_model
@@ -137,15 +137,25 @@ class _Models:
         """What the chat's run was tuned from; raises Refusal if it is no run."""
         from carrara.models import Model, model_of_run
 
-        run = self._own.source
+        own = self._resolve(self._name)
+        run = own.source
         if "model" not in run.inputs:
             raise Refusal(f"{self._name} is no run, so there is no base to compare it with; write /compare MODEL.")
         base = self._workspace.get(run.inputs["model"])
         if base.kind == "run":
             return model_of_run(base, self._workspace)
-        return Model(base.name, base.path, base.digest, None, None, base, self._own.four_bit)
+        return Model(base.name, base.path, base.digest, None, None, base, own.four_bit)
 
-    def _load(self, models: Mapping[str, Model]) -> Engine:
+    def _load(self, others: Mapping[str, Model | None]) -> Engine:
+        """An engine with the chat's model and others; None for those that are still to be resolved."""
         from carrara.serve.engines import open_engine
+        from carrara.serve.remote import open_remote
 
-        return open_engine(self._kind, models, self._workspace, "auto", make_progress())
+        def resolve(name: str) -> Model:
+            return others.get(name) or self._resolve(name)
+
+        names, choice = (self._name, *others), self._choice
+        if choice.kind == "openai" or choice.kind == "vllm":
+            return open_remote(choice, names, resolve)
+        models = {name: resolve(name) for name in names}
+        return open_engine(choice.kind, models, self._workspace, "auto", make_progress())

@@ -52,5 +52,7 @@ def export_command(
             for check in package.passport.checks
         ]
         print_table(["passport", "value", "bound", ""], rows)
+        for sentence in package.passport.missing:
+            print_line(sentence)
     for name in package.files:
         print_line(str(package.folder / name))

@@ -12,7 +12,13 @@ WorkspaceOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 EngineOption = Annotated[
-    str, typer.Option("--engine", help="Who computes: auto (llama.cpp on a processor), llamacpp or transformers.")
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME[=URL]",
+        help="Who computes: auto (llama.cpp on a processor), llamacpp, transformers, or the server at openai=URL or "
+        "vllm=URL (key: CARRARA_ENGINE_KEY); vllm alone tells how to start one.",
+    ),
 ]
 BenchmarksOption = Annotated[
     Path | None, typer.Option("--benchmarks", help="Folder of benchmark files (else CARRARA_BENCHMARKS, else fetched).")

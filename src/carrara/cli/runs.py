@@ -13,7 +13,7 @@ from carrara.cli.options import JsonOption, WorkspaceOption
 if TYPE_CHECKING:
     from carrara.workspace import Artefact, Workspace
 
-_KINDS = ("run", "scores", "verdict", "dataset", "model", "benchmark", "package", "gguf")
+_KINDS = ("run", "scores", "verdict", "dataset", "model", "benchmark", "package", "gguf", "reference")
 
 
 def runs_command(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,17 +14,24 @@ from carrara.cli.console import make_progress
 from carrara.cli.options import EngineOption, WorkspaceOption
 
 if TYPE_CHECKING:
+    import socket
+
+    from carrara.serve.gateway import Terms
     from carrara.serve.keys import Keys
+    from carrara.serve.roster import Roster
     from carrara.serve.server import Tls
     from carrara.workspace import Workspace
 
+_PORT = 8800
 _SIDE_BY_SIDE = 4  # requests that an engine is given at once; one that answers them in turn lets the others wait
 
 
 def serve_command(
     models: Annotated[list[str], typer.Argument(metavar="MODEL|RUN…", help="What to serve, under these names.")],
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen at; 0 takes a free one.")] = 8800,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The port to listen at (else 8800); 0 takes a free one.")
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(
@@ -44,40 +54,82 @@ def serve_command(
     ] = False,
     engine: EngineOption = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16; of the engine transformers.")] = "auto",
+    join: Annotated[
+        bool, typer.Option("--join", help="Hand the models to your server that runs (at --port), and leave.")
+    ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
     """Answer as OpenAI's clients expect it; for this machine only, unless --host says more."""
     from carrara.errors import Refusal
-    from carrara.serve.engines import find_kind, open_engine
-    from carrara.serve.server import listen, serve, url_of
-    from carrara.workspace import digest_of_value, open_workspace
+    from carrara.serve.engines import parse_engine
+    from carrara.workspace import open_workspace
 
+    if join:
+        _join(open_workspace(workspace), port, models)
+        return
     if dtype not in ("auto", "float32", "bfloat16"):
         raise Refusal(f"there is no dtype '{dtype}'; use auto, float32 or bfloat16.")
-    kind = find_kind(engine)
-    progress = make_progress()
+    choice = parse_engine(engine)
     tls = _tls(tls_cert, tls_key)
-    with listen(host, port) as listener:  # before the models are loaded, which takes time
-        store = open_workspace(workspace)
+
+    from carrara.serve.server import listen
+
+    with listen(host, _PORT if port is None else port) as listener:  # before the models are loaded, which takes time
+        store, progress = open_workspace(workspace), make_progress()
         keys, new = _keys(store, key)
 
-        from carrara.models import resolve_model
-        from carrara.serve.audit import AuditLog, audit_path
-        from carrara.serve.gateway import Terms, build_app
-        from carrara.serve.record import Traffic
+        from carrara.serve.gateway import Terms
         from carrara.serve.roles import choose_role
+        from carrara.serve.roster import Roster
 
         role = choose_role(store, role, progress) if role else None
         terms = Terms(host, role, _SIDE_BY_SIDE, rate=rate, each=at_once, cors=tuple(cors or ()), json_logs=json_logs)
-        resolved = {reference: resolve_model(store, reference, progress) for reference in models}
-        digests = {name: digest_of_value(model.identity()) for name, model in resolved.items()}
-        audit = AuditLog(audit_path(store), digests, audit_contents)
-        opened, traffic = open_engine(kind, resolved, store, dtype, progress), Traffic()
-        app = build_app(opened, keys, terms, on_answer=audit.append, traffic=traffic)
-        progress.say(f"serving {', '.join(opened.models())} at {url_of(listener, tls)}")
-        if new:
-            progress.say(f"key: {new}")
+        roster = Roster(choice, {reference: reference for reference in models}, store, dtype, progress)
+        _serve(roster, store, keys, terms, listener, tls, audit_contents, new)
+
+
+def _serve(
+    roster: Roster,
+    workspace: Workspace,
+    keys: Keys,
+    terms: Terms,
+    listener: socket.socket,
+    tls: Tls | None,
+    audit_contents: bool,
+    new_key: str | None,
+) -> None:
+    from carrara.serve.audit import AuditLog, audit_path
+    from carrara.serve.control import reachable
+    from carrara.serve.gateway import build_app
+    from carrara.serve.record import Traffic
+    from carrara.serve.roles import find_role
+    from carrara.serve.server import serve, url_of
+
+    progress, traffic, engine = make_progress(), Traffic(), roster.engine
+
+    def add(references: Mapping[str, str]) -> list[str]:
+        roster.add(references)
+        progress.say(f"serving {', '.join(references)}, too")
+        return engine.models()
+
+    with ExitStack() as opened:
+        opened.callback(engine.close)
+        opened.enter_context(reachable(workspace, listener.getsockname()[1], add))
+        audit = AuditLog(audit_path(workspace), roster.digests, audit_contents)
+        roles = partial(find_role, workspace)
+        app = build_app(engine, keys, terms, on_answer=audit.append, traffic=traffic, roles=roles)
+        progress.say(f"serving {', '.join(engine.models())} at {url_of(listener, tls)}")
+        if new_key:
+            progress.say(f"key: {new_key}")
         serve(app, listener, traffic, opened.close, tls)
+
+
+def _join(workspace: Workspace, port: int | None, models: list[str]) -> None:
+    from carrara.serve.control import join
+
+    progress = make_progress()
+    progress.say(f"handing {', '.join(models)} to the server")
+    progress.say(f"the server answers as {', '.join(join(workspace, port, models))}")
 
 
 def _keys(workspace: Workspace, key: str | None) -> tuple[Keys, str | None]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from carrara.models import Model, read_catalogue
+from carrara.models.load import tokenizer_folder
 from carrara.tune.account import ancestors
 from carrara.tune.run import Run
 from carrara.wording import line
@@ -22,27 +23,51 @@ model = AutoModelForCausalLM.from_pretrained("path/of/this/folder", dtype="auto"
 tokenizer = AutoTokenizer.from_pretrained("path/of/this/folder")
 ```"""
 
+_LOADING_ADAPTER = """\
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-def write_card(path: Path, workspace: Workspace, model: Model) -> None:
+base = AutoModelForCausalLM.from_pretrained("{base}", dtype="auto")
+model = PeftModel.from_pretrained(base, "path/of/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("{tokenizer}")
+```
+
+The adapter belongs to {base} alone, to the weights with the SHA-256 `{digest}`; on others it is another model."""
+
+
+def write_card(path: Path, workspace: Workspace, model: Model, merged: bool = True) -> None:
     """Write the card to `path`, which the hub wants to be named README.md, whole or not at all."""
-    write_atomically(path, model_card(workspace, model).encode("utf-8", errors="replace"))
+    write_atomically(path, model_card(workspace, model, merged).encode("utf-8", errors="replace"))
 
 
-def model_card(workspace: Workspace, model: Model) -> str:
+def base_name(workspace: Workspace, model: Model) -> str:
+    """What others know the base of an adapter by: its repository, its catalogue name, or the last part of a path."""
+    base = next((each for each in _lineage_of(workspace, model) if each.path == model.path), model.source)
+    entry = read_catalogue().get(base.name)
+    if entry:
+        return entry.hub or entry.name
+    if base.name.startswith("hub:"):
+        return base.name.removeprefix("hub:").partition("@")[0]
+    return _last_part(base)
+
+
+def model_card(workspace: Workspace, model: Model, merged: bool = True) -> str:
     """The card in Markdown, its metadata in front as YAML in the hub's form.
 
-    Of paths only the last part is told, since a card is for others, and of the data its name and size.
+    Of paths only the last part is told, since a card is for others, and of the data its name and size. Unless the
+    model is `merged`, the card is that of its adapter.
     """
     from huggingface_hub import ModelCardData
 
     is_run = model.source.kind == "run"
-    lineage = [model.source, *(ancestors(workspace, Run(model.source)) if is_run else [])]
+    lineage = _lineage_of(workspace, model)
     entry = read_catalogue().get(lineage[-1].name)
     method = _method(model)
     data = ModelCardData(
         base_model=entry.hub if entry else None,
         language=list(entry.languages) if entry and entry.languages else None,
-        library_name="transformers",
+        library_name="transformers" if merged else "peft",
         pipeline_tag="text-generation",
         tags=["carrara", *([method] if method else [])],
     )
@@ -53,9 +78,9 @@ def model_card(workspace: Workspace, model: Model) -> str:
         *([_data(workspace, model.source)] if is_run else []),
         *([f"The licence of {base} is {entry.licence.name}; its duties stay with this model."] if entry else []),
         "## How to load it",
-        _LOADING,
+        _LOADING if merged else _loading_adapter(workspace, model),
         "## Lineage",
-        _lineage(lineage, model),
+        _lineage(lineage, model, merged),
         "Written by Carrara.",
     ]
     return f"---\n{data.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n"
@@ -76,14 +101,29 @@ def _data(workspace: Workspace, run: Artefact) -> str:
     return f"It learned from {_told(dataset)}: {dataset.summary['splits']['train']:,} rows."
 
 
-def _lineage(lineage: Sequence[Artefact], model: Model) -> str:
+def _loading_adapter(workspace: Workspace, model: Model) -> str:
+    base, is_own = base_name(workspace, model), tokenizer_folder(model) == model.adapter
+    tokenizer = "path/of/this/folder" if is_own else base
+    return _LOADING_ADAPTER.format(base=base, tokenizer=tokenizer, digest=model.digest)
+
+
+def _lineage_of(workspace: Workspace, model: Model) -> list[Artefact]:
+    """What the model came from, the nearest first."""
+    return [model.source, *(ancestors(workspace, Run(model.source)) if model.source.kind == "run" else [])]
+
+
+def _lineage(lineage: Sequence[Artefact], model: Model, merged: bool) -> str:
     rows = [f"| {each.reference} | {_told(each)} | `{each.digest}` |" for each in lineage]
     if model.adapter_digest:
-        rows.insert(0, f"| the adapter merged here | | `{model.adapter_digest}` |")
+        what = "the adapter merged here" if merged else "the adapter as it was tuned"
+        rows.insert(0, f"| {what} | | `{model.adapter_digest}` |")
     return "\n".join(["| made from | name | sha256 |", "| --- | --- | --- |", *rows])
 
 
 def _told(artefact: Artefact) -> str:
     """An artefact's name as text; of a path its last part."""
-    name = line(artefact.name)
-    return _MARKS.sub(r"\\\1", re.split(r"[/\\]", name.rstrip("/\\"))[-1])
+    return _MARKS.sub(r"\\\1", _last_part(artefact))
+
+
+def _last_part(artefact: Artefact) -> str:
+    return re.split(r"[/\\]", line(artefact.name).rstrip("/\\"))[-1]

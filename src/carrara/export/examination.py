@@ -7,16 +7,18 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from carrara.data.dataset import Dataset
 from carrara.errors import Refusal
 from carrara.export.checks.check import Form
 from carrara.export.gguf import read_gguf_adapter
-from carrara.export.passport import Passport, examine
+from carrara.export.passport import Passport, check_all_but_weights, examine, require
+from carrara.export.sample import NOTHING, find_sample, score_sample
 from carrara.models import Model
+from carrara.models.forward import decoder_of
 from carrara.models.gguf import convert_gguf
-from carrara.models.load import load_model
+from carrara.models.load import Loaded, load_model, load_tokenizer
 from carrara.models.machine import inspect_machine
 from carrara.models.shape import shape_in
 from carrara.progress import Progress
@@ -41,7 +43,21 @@ def examine_package(
     device = None if model.four_bit else torch.device("cpu")
     with tempfile.TemporaryDirectory(prefix=".examined.", dir=path.parent) as name:
         exported = load_model(_read_back(model, kind, path, Path(name)), "float32", device)
-        return examine(load_model(model, "float32", device), exported, form, _held_out(workspace, model), progress)
+        scored, sample = load_model(model, "float32", device), find_sample(workspace, model, progress)
+        more = score_sample(sample, scored, exported, form, progress) if sample else ()
+        passport = examine(scored, exported, form, _held_out(workspace, model), progress, more)
+        return passport if sample else replace(passport, missing=(NOTHING,))
+
+
+def require_same_settings(model: Model, path: Path) -> None:
+    """Refuse the GGUF file at `path`, by the step that broke it, unless it reads and computes as the model says.
+
+    Tokens, rendered chats, ends, sizes and the turning of positions are compared, and no weights, which takes a second.
+    """
+    with tempfile.TemporaryDirectory(prefix=".examined.", dir=path.parent) as name:
+        convert_gguf(path, Path(name), weights=False)
+        exported = replace(model, path=Path(name), adapter=None, adapter_digest=None)
+        require(Passport(tuple(check_all_but_weights(_bare(model), _bare(exported), ()))))
 
 
 def _read_back(model: Model, kind: Kind, path: Path, scratch: Path) -> Model:
@@ -62,6 +78,21 @@ def _held_out(workspace: Workspace, model: Model) -> Sequence[str]:
         return ()
     rows = Dataset(workspace.get(model.source.inputs["dataset"])).each("test")
     return ["\n".join(row.texts)[:_TEXT] for row in itertools.islice(rows, _TEXTS)]
+
+
+def _bare(model: Model) -> Loaded:
+    """The model without the values of its weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    config = AutoConfig.from_pretrained(model.path, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        network: Any = AutoModelForCausalLM.from_config(config)
+    rotary = decoder_of(network).rotary_emb
+    decoder_of(network).rotary_emb = type(rotary)(config)  # whose values are no weights
+    if (model.path / "generation_config.json").is_file():
+        network.generation_config = GenerationConfig.from_pretrained(model.path, local_files_only=True)
+    return Loaded(model, network, load_tokenizer(model), torch.device("cpu"), torch.float32)
 
 
 def require_memory(model: Model) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from carrara.errors import Refusal
 from carrara.export.gguf_config import head_width, hyperparameters, read_config
 from carrara.export.gguf_tokenizer import tokenizer_fields
-from carrara.export.lora import Pair, read_pairs, write_pairs
+from carrara.export.lora import Pair, read_pairs, require_same_pairs, write_pairs
 from carrara.export.weights import Weights
 from carrara.models.gguf import ROPE_FACTORS, llama_3_factors, tensor_names, unpermute
 from carrara.models.machine import count_cores
@@ -96,6 +96,16 @@ def write_gguf_adapter(adapter: Path, base: Path, target: Path) -> None:
 
 def read_gguf_adapter(path: Path, base: Path, target: Path) -> None:
     """Write the GGUF adapter at `path`, one of the model in `base`, as a PEFT adapter: `write_gguf_adapter` undone."""
+    write_pairs(_pairs(path, base), target)
+
+
+def require_same_adapter(path: Path, adapter: Path, base: Path) -> None:
+    """Refuse the GGUF adapter at `path`, by what is wrong with it, unless it adds to the base what `adapter` does."""
+    require_same_pairs(read_pairs(adapter, Weights(base), _names(read_config(base)).values()), _pairs(path, base))
+
+
+def _pairs(path: Path, base: Path) -> list[Pair]:
+    """What the GGUF adapter at `path` adds to the model in `base`."""
     from gguf import GGUFReader
 
     config, names = read_config(base), _names(read_config(base))
@@ -107,7 +117,7 @@ def read_gguf_adapter(path: Path, base: Path, target: Path) -> None:
         a, heads = found[f"{name}.lora_a"], _rotary_heads(config, names[name])
         b = found[f"{name}.lora_b"] if heads is None else unpermute(found[f"{name}.lora_b"], heads)
         pairs.append(Pair(names[name], a, b, alpha / len(a)))
-    write_pairs(pairs, target)
+    return pairs
 
 
 def _scaled(rows: np.ndarray, factor: float, heads: int | None) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from carrara.errors import Refusal, one_line
+from carrara.models.gguf import LLAMA_3_KEY, LLAMA_3_NUMBERS
 
 _ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM")
 _KNOWN = {  # what each kind of rotary scaling may say beside its type and base
@@ -80,9 +81,11 @@ def head_width(config: Any) -> int:
 
 
 def _rope(config: Any) -> dict[str, Any]:
-    """The rotary base and scaling; Llama 3's scaling is a tensor of factors instead."""
+    """The rotary base and scaling; Llama 3's is a tensor of factors, and what gives them is told for reading back."""
     rope = config.rope_parameters
     fields: dict[str, Any] = {"llama.rope.freq_base": float(rope["rope_theta"])}
+    if rope["rope_type"] == "llama3":
+        return fields | {LLAMA_3_KEY: [float(rope[name]) for name in LLAMA_3_NUMBERS]}
     if rope["rope_type"] not in ("linear", "yarn"):
         return fields
     fields |= {"llama.rope.scaling.type": rope["rope_type"], "llama.rope.scaling.factor": float(rope["factor"])}

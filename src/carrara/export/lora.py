@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _WAY_OUT = "export --to gguf, which merges it"
+_ANEW = "make it again"
+_SAME = 1e-4  # relative: scales pass through float32 once more on their way
 _FRONT, _SIDES = "base_model.model.", ("lora_A", "lora_B")
 _PLAIN_STARTS = (True, False, "gaussian", "orthogonal")  # all others change the base, too
 _MORE = (
@@ -92,6 +94,25 @@ def write_pairs(pairs: Sequence[Pair], target: Path) -> None:
     }
     (target / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
     save_file(matrices, target / "adapter_model.safetensors")
+
+
+def require_same_pairs(meant: Sequence[Pair], found: Sequence[Pair]) -> None:
+    """Refuse pairs that do not add the same to the same weights, by what is wrong with them."""
+    import numpy as np
+
+    wanted, given = ({pair.source: pair for pair in pairs} for pairs in (meant, found))
+    for source in sorted({*wanted, *given}):
+        if source not in wanted or source not in given or wanted[source].a.shape != given[source].a.shape:
+            raise Refusal(f"the file holds another adapter: {source} is changed otherwise by it; {_ANEW}.")
+        one, other = wanted[source], given[source]
+        right, left = one.scale * one.b, other.scale * other.b
+        size = float((right * right).sum())
+        times = float((left * right).sum()) / size if size else 1.0
+        room = _SAME * float(np.abs(right).max())
+        if not np.array_equal(one.a, other.a) or not np.allclose(left, times * right, rtol=_SAME, atol=room):
+            raise Refusal(f"the file holds another adapter: the matrices for {source} differ; {_ANEW}.")
+        if abs(times - 1) > _SAME:
+            raise Refusal(f"the adapter's scale is wrong: the file has {times:.2g} times that of training; {_ANEW}.")
 
 
 def _config(adapter: Path) -> dict[str, Any]:

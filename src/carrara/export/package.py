@@ -7,15 +7,15 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from carrara.errors import Refusal
-from carrara.export.card import write_card
-from carrara.export.examination import examine_package, require_memory
-from carrara.export.gguf import Quantization, write_gguf, write_gguf_adapter
+from carrara.export.card import base_name, write_card
+from carrara.export.examination import examine_package, require_memory, require_same_settings
+from carrara.export.gguf import Quantization, require_same_adapter, write_gguf, write_gguf_adapter
 from carrara.export.merge import merge, require_written_out
 from carrara.export.ollama import leave_bos_to_template, modelfile
 from carrara.export.passport import Passport, require
@@ -28,7 +28,8 @@ Target = Literal["safetensors", "adapter", "gguf", "gguf-adapter", "ollama"]
 TARGETS: tuple[Target, ...] = ("safetensors", "adapter", "gguf", "gguf-adapter", "ollama")
 QUANTIZED: tuple[Target, ...] = ("gguf", "ollama")  # those that have a number format of their own
 
-FORMAT = 1  # raised when the same model would give other files
+FORMAT = 2  # raised when the same model would give other files
+_CONFIG = "adapter_config.json"
 _MODEL, _ADAPTER, _MERGED, _PASSPORT = "model.gguf", "adapter.gguf", "merged", "passport.json"
 
 
@@ -49,11 +50,15 @@ class Package:
 
 
 def base_gguf(workspace: Workspace, model: Model, quantization: Quantization, progress: Progress) -> Path:
-    """The GGUF file of the model without its adapter, made once; raises Refusal where there can be none."""
+    """The GGUF file of the model without its adapter, made and compared with it once; weights are not compared.
+
+    Raises Refusal where there can be none, and by the step that went wrong.
+    """
     require_written_out(model)
 
     def write(folder: Path) -> None:
         write_gguf(model.path, folder / _MODEL, quantization)
+        require_same_settings(replace(model, adapter=None, adapter_digest=None), folder / _MODEL)
 
     what = f"the base of {model.name}" if model.adapter else model.name
     made_by = {"model": model.digest, "quantization": quantization}
@@ -76,13 +81,17 @@ def merged_gguf(workspace: Workspace, model: Model, quantization: Quantization, 
 
 
 def adapter_gguf(workspace: Workspace, model: Model, progress: Progress) -> Path:
-    """The GGUF file of the model's adapter, made once; raises Refusal where there can be none."""
+    """The GGUF file of the model's adapter, made and compared with it once.
+
+    Raises Refusal where there can be none, and by what is wrong with it.
+    """
     require_written_out(model)
     adapter = _adapter_of(model)
 
     def write(folder: Path) -> None:
         write_gguf_adapter(adapter, model.path, folder / _ADAPTER)
         model.require_unchanged()
+        require_same_adapter(folder / _ADAPTER, adapter, model.path)
 
     made_by = {**model.identity(), "only": "adapter"}
     what = f"the adapter of {model.name} as GGUF"
@@ -126,7 +135,7 @@ def export_model(
     """
     write: dict[Target, Callable[[Path], None]] = {
         "safetensors": partial(_write_safetensors, workspace, model),
-        "adapter": partial(_write_adapter, model),
+        "adapter": partial(_write_adapter, workspace, model),
         "gguf": lambda folder: _copy(merged_gguf(workspace, model, quantization, progress), folder),
         "gguf-adapter": lambda folder: _copy(adapter_gguf(workspace, model, progress), folder),
         "ollama": lambda folder: _write_ollama(model, merged_gguf(workspace, model, quantization, progress), folder),
@@ -184,12 +193,17 @@ def _write_safetensors(workspace: Workspace, model: Model, folder: Path) -> None
     write_card(folder / "README.md", workspace, model)
 
 
-def _write_adapter(model: Model, folder: Path) -> None:
+def _write_adapter(workspace: Workspace, model: Model, folder: Path) -> None:
+    """The adapter as it is, but for the name of its base, which others have elsewhere."""
     adapter = _adapter_of(model)
-    for name in ("adapter_config.json", "adapter_model.safetensors", *TOKENIZER_FILES):
+    for name in ("adapter_model.safetensors", *TOKENIZER_FILES):
         if (adapter / name).is_file():
             _copy(adapter / name, folder)
+    config = json.loads((adapter / _CONFIG).read_text(encoding="utf-8"))
+    config |= {"base_model_name_or_path": base_name(workspace, model)}
     model.require_unchanged()
+    (folder / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    write_card(folder / "README.md", workspace, model, merged=False)
 
 
 def _write_ollama(model: Model, file: Path, folder: Path) -> None:

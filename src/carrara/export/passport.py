@@ -6,7 +6,7 @@ check that fails names the step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from carrara.export.checks.weights import check_weights
 from carrara.models.load import Loaded
 from carrara.progress import Progress
 
-__all__ = ["Check", "Form", "Passport", "examine", "require"]
+__all__ = ["Check", "Form", "Passport", "check_all_but_weights", "examine", "require"]
 
 # Read where the caller has too few texts: prose, a list, figures, code, another language.
 _TEXTS = (
@@ -35,9 +35,10 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Passport:
-    """What was compared, in the order of causes."""
+    """What was compared, in the order of causes; `missing` says in sentences what could not be."""
 
     checks: tuple[Check, ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -50,7 +51,8 @@ class Passport:
         return next((check.note for check in self.checks if not check.holds), None)
 
     def to_json(self) -> dict[str, Any]:
-        return {"checks": [check.to_json() for check in self.checks], "holds": self.holds}
+        checks = [check.to_json() for check in self.checks]
+        return {"checks": checks, "holds": self.holds, "missing": [*self.missing]}
 
 
 def examine(
@@ -59,14 +61,16 @@ def examine(
     form: Form,
     texts: Sequence[str],
     progress: Progress,
-    more: Sequence[Check] = (),
+    more: Iterable[Check] = (),
 ) -> Passport:
     """Compare a package that was read back with the model that was scored; both loaded in float32.
 
     `scored` may carry an adapter that is not merged. `texts` are held out from training; the first are read, and
-    built-in ones where they are few. `more` are checks of the caller's own, such as the score on a part of the task.
+    built-in ones where they are few. `more` are checks of the caller's own, such as the score on a part of the task,
+    and are asked for only where all before hold.
     """
-    return Passport((*_checks(scored, exported, form, [*texts, *_TEXTS], progress), *more))
+    checks = tuple(_checks(scored, exported, form, [*texts, *_TEXTS], progress))
+    return Passport((*checks, *more) if all(check.holds for check in checks) else checks)
 
 
 def require(passport: Passport) -> None:
@@ -75,11 +79,16 @@ def require(passport: Passport) -> None:
         raise Refusal(f"the export is not the model that was scored: {passport.fault}")
 
 
-def _checks(scored: Loaded, exported: Loaded, form: Form, texts: Sequence[str], progress: Progress) -> Iterator[Check]:
-    progress.say("comparing tokens and settings with those of the model that was scored")
+def check_all_but_weights(scored: Loaded, exported: Loaded, texts: Sequence[str]) -> Iterator[Check]:
+    """Tokens, chats, ends and settings, of which no weight is asked; `texts` are cut into tokens, too."""
     yield from check_tokens(scored, exported, texts)
     yield check_ends(scored, exported)
     yield from check_settings(scored, exported)
+
+
+def _checks(scored: Loaded, exported: Loaded, form: Form, texts: Sequence[str], progress: Progress) -> Iterator[Check]:
+    progress.say("comparing tokens and settings with those of the model that was scored")
+    yield from check_all_but_weights(scored, exported, texts)
     progress.say("comparing weights")
     weights, fits = check_weights(scored, exported, form)
     yield weights

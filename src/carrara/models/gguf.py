@@ -41,7 +41,11 @@ _BLOCK_NAMES = {
     "ffn_down.weight": "mlp.down_proj.weight",
 }
 
-_LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+# llama.cpp keeps of Llama 3's scaling nothing but the factors that it gives. What gave them stands beside them under a
+# key of Carrara's; in files of others they are those of Llama 3 itself.
+LLAMA_3_KEY = "carrara.rope.llama3"
+LLAMA_3_NUMBERS = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+_LLAMA_3 = (1.0, 4.0, 8192.0)
 
 
 def tensor_names(blocks: int) -> dict[str, str]:
@@ -84,14 +88,15 @@ def _head(path: Path) -> bytes:
         return file.read(_HEADER.size)
 
 
-def convert_gguf(path: Path, target: Path) -> None:
+def convert_gguf(path: Path, target: Path, weights: bool = True) -> None:
     """Write `config.json`, `model.safetensors` and the tokenizer of a llama-architecture GGUF file.
 
-    Raises Refusal where the file is damaged or holds another architecture.
+    Without `weights`, which take the time, the rest alone. Raises Refusal where the file is damaged or holds another
+    architecture.
     """
     check_header(path)
     try:
-        _convert(path, target)
+        _convert(path, target, weights)
     except (Refusal, OSError, MemoryError):
         raise
     except KeyError as error:
@@ -102,7 +107,7 @@ def convert_gguf(path: Path, target: Path) -> None:
         raise Refusal(f"{path} is a damaged or truncated GGUF file; fetch it again. ({error})") from error
 
 
-def _convert(path: Path, target: Path) -> None:
+def _convert(path: Path, target: Path, weights: bool) -> None:
     from gguf import GGUFReader
     from safetensors.numpy import save_file
 
@@ -116,11 +121,13 @@ def _convert(path: Path, target: Path) -> None:
         )
     factors = next((_dequantized(tensor, path) for tensor in reader.tensors if tensor.name == ROPE_FACTORS), None)
     rope = _rope(fields) if factors is None else _llama_3(fields, factors, path)
-    tensors = _weights(reader, path, heads=int(fields["llama.attention.head_count"]), kv_heads=_kv_heads(fields))
-    _check_complete(tensors, int(fields["llama.block_count"]), path)
-    config = _config(fields, tensors, rope)
+    shapes = {_hugging_face_name(tensor.name, path): _shape(tensor) for tensor in _matrices(reader)}
+    _check_complete(shapes, int(fields["llama.block_count"]), path)
+    config = _config(fields, shapes, rope)
     (target / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    if weights:
+        tensors = _weights(reader, path, heads=int(fields["llama.attention.head_count"]), kv_heads=_kv_heads(fields))
+        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
     write_tokenizer(fields, target)
 
 
@@ -128,9 +135,18 @@ def _kv_heads(fields: Mapping[str, Any]) -> int:
     return int(fields.get("llama.attention.head_count_kv", fields["llama.attention.head_count"]))
 
 
+def _matrices(reader: GGUFReader) -> list[ReaderTensor]:
+    """The tensors that are weights."""
+    return [tensor for tensor in reader.tensors if tensor.name != ROPE_FACTORS]
+
+
+def _shape(tensor: ReaderTensor) -> tuple[int, ...]:
+    return tuple(int(n) for n in reversed(tensor.shape))
+
+
 def _weights(reader: GGUFReader, path: Path, heads: int, kv_heads: int) -> dict[str, np.ndarray]:
     weights: dict[str, np.ndarray] = {}
-    for tensor in (tensor for tensor in reader.tensors if tensor.name != ROPE_FACTORS):
+    for tensor in _matrices(reader):
         name = _hugging_face_name(tensor.name, path)
         values = _dequantized(tensor, path)
         if name.endswith("q_proj.weight"):
@@ -141,7 +157,7 @@ def _weights(reader: GGUFReader, path: Path, heads: int, kv_heads: int) -> dict[
     return weights
 
 
-def _check_complete(tensors: Mapping[str, np.ndarray], blocks: int, path: Path) -> None:
+def _check_complete(tensors: Mapping[str, tuple[int, ...]], blocks: int, path: Path) -> None:
     """Refuse a file that does not hold every tensor of as many blocks as it names, and no others."""
     wanted = {*tensor_names(min(blocks, len(tensors) + 1)).values()} - {"lm_head.weight"}
     if wrong := sorted(wanted ^ set(tensors) - {"lm_head.weight"}):
@@ -170,8 +186,7 @@ def _dequantized(tensor: ReaderTensor, path: Path) -> np.ndarray:
             f"{path}: tensor '{tensor.name}' is stored as {tensor.tensor_type.name}, which cannot be read exactly; "
             "use an F16, BF16, Q8_0 or Q4 file."
         ) from error
-    shape = tuple(int(n) for n in reversed(tensor.shape))
-    return np.ascontiguousarray(values.reshape(shape), dtype=np.float32)
+    return np.ascontiguousarray(values.reshape(_shape(tensor)), dtype=np.float32)
 
 
 def unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
@@ -183,7 +198,9 @@ def unpermute(rows: np.ndarray, heads: int) -> np.ndarray:
     return np.ascontiguousarray(halves.reshape(rows.shape))
 
 
-def _config(fields: Mapping[str, Any], tensors: Mapping[str, np.ndarray], rope: Mapping[str, Any]) -> dict[str, Any]:
+def _config(
+    fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], rope: Mapping[str, Any]
+) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -197,8 +214,8 @@ def _config(fields: Mapping[str, Any], tensors: Mapping[str, np.ndarray], rope: 
         "max_position_embeddings": int(fields["llama.context_length"]),
         "rms_norm_eps": _shortest(fields["llama.attention.layer_norm_rms_epsilon"]),
         "rope_parameters": rope,
-        "vocab_size": int(tensors["model.embed_tokens.weight"].shape[0]),
-        "tie_word_embeddings": "lm_head.weight" not in tensors,
+        "vocab_size": shapes["model.embed_tokens.weight"][0],
+        "tie_word_embeddings": "lm_head.weight" not in shapes,
         "bos_token_id": fields.get("tokenizer.ggml.bos_token_id"),
         "eos_token_id": end_ids(fields),
         "pad_token_id": fields.get("tokenizer.ggml.padding_token_id"),
@@ -228,10 +245,12 @@ def _rope(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _llama_3(fields: Mapping[str, Any], factors: np.ndarray, path: Path) -> dict[str, Any]:
-    """The scaling that gives the stored factors; the file does not say how they came to be."""
+    """The scaling that gives the stored factors."""
     import numpy as np
 
-    rope = {**_rope(fields), "rope_type": "llama3", "factor": float(factors.max()), **_LLAMA_3}
+    numbers = [_shortest(value) for value in fields.get(LLAMA_3_KEY, (factors.max(), *_LLAMA_3))]
+    rope = {**_rope(fields), "rope_type": "llama3", **dict(zip(LLAMA_3_NUMBERS, numbers, strict=True))}
+    rope["original_max_position_embeddings"] = int(rope["original_max_position_embeddings"])
     computed = llama_3_factors(rope, _head_width(fields))
     if factors.shape != computed.shape or not np.allclose(factors, computed, rtol=1e-4) or rope["factor"] == 1:
         raise Refusal(

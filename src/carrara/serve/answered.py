@@ -11,6 +11,7 @@ class Answered:
 
     `request` is its id, `who` the name of the key that asked, `reason` how the answer ended or the code of the
     refusal. `asked` is the conversation or text as JSON, `said` the answer; both may hold what nobody else should read.
+    `engine` is what answered and in which number format, as the engine says it.
     """
 
     request: str
@@ -24,3 +25,4 @@ class Answered:
     seconds: float
     asked: str
     said: str
+    engine: str = ""

@@ -21,7 +21,7 @@ from carrara.serve.engine import (
     Interrupted,
     Piece,
     TextRequest,
-    TokenLogprob,
+    Unavailable,
     UnknownModel,
     Unsupported,
     next_seed,
@@ -45,13 +45,11 @@ class Form(Protocol):
     part: str
     field: str  # that holds what is to be gone on from
 
-    def choice(
-        self, index: int, text: str, reason: FinishReason | None, tokens: Sequence[TokenLogprob]
-    ) -> dict[str, Any]: ...
+    def choice(self, index: int, answer: Piece) -> dict[str, Any]: ...
 
     def opening(self, index: int) -> dict[str, Any] | None: ...
 
-    def bit(self, index: int, text: str, tokens: Sequence[TokenLogprob], before: int) -> dict[str, Any]: ...
+    def bit(self, index: int, piece: Piece, before: int, called: int) -> dict[str, Any]: ...
 
     def ending(self, index: int, reason: FinishReason) -> dict[str, Any]: ...
 
@@ -94,9 +92,10 @@ async def _noted(pieces: AsyncIterator[tuple[int, Piece]], record: Record) -> As
     counted = 0  # pieces of an answer that has not told its tokens yet
     try:
         async for index, piece in pieces:
-            if piece.text and record.first_token is None:
+            if (piece.text or piece.tool_calls) and record.first_token is None:
                 record.first_token = record.seconds
             said.append(piece.text)
+            said.extend(encode(call.to_json()).decode() for call in piece.tool_calls)
             counted += 1
             if piece.finish_reason:
                 counted = 0
@@ -110,14 +109,12 @@ async def _noted(pieces: AsyncIterator[tuple[int, Piece]], record: Record) -> As
 
 async def _whole(pieces: AsyncIterator[tuple[int, Piece]], envelope: _Envelope, count: int, record: Record) -> Response:
     choices: list[dict[str, Any]] = []
-    text: list[str] = []
-    tokens: list[TokenLogprob] = []
+    said: list[Piece] = []
     async for index, piece in pieces:
-        text.append(piece.text)
-        tokens.extend(piece.logprobs)
+        said.append(piece)
         if piece.finish_reason:
-            choices.append(envelope.form.choice(index, "".join(text), piece.finish_reason, tokens))
-            text, tokens = [], []
+            choices.append(envelope.form.choice(index, _together(said)))
+            said = []
             if index == count - 1:
                 record.reason = piece.finish_reason
     if len(choices) < count:
@@ -126,12 +123,22 @@ async def _whole(pieces: AsyncIterator[tuple[int, Piece]], envelope: _Envelope, 
     return json_response(envelope.around(envelope.form.whole, choices, usage=counts))
 
 
+def _together(said: Sequence[Piece]) -> Piece:
+    """The pieces of an answer as one."""
+    return Piece(
+        "".join(piece.text for piece in said),
+        said[-1].finish_reason,
+        logprobs=tuple(each for piece in said for each in piece.logprobs),
+        tool_calls=tuple(call for piece in said for call in piece.tool_calls),
+    )
+
+
 async def _events(
     pieces: AsyncIterator[tuple[int, Piece]], envelope: _Envelope, body: Writing, record: Record
 ) -> AsyncIterator[bytes]:
     """Server-sent events as pieces come; a failure in between is told as an event, since the status is sent."""
     form, more = envelope.form, {"usage": None} if body.include_usage else {}
-    opened, before = 0, 0
+    opened, before, called = 0, 0, 0
 
     def bit(choice: dict[str, Any]) -> bytes:
         return event(envelope.around(form.part, [choice], **more))
@@ -141,12 +148,12 @@ async def _events(
             yield bit(opening)
         async for index, piece in pieces:
             if index > opened:
-                opened, before = index, 0
+                opened, before, called = index, 0, 0
                 if opening := form.opening(index):
                     yield bit(opening)
-            if piece.text or piece.logprobs:
-                yield bit(form.bit(index, piece.text, piece.logprobs, before))
-                before += len(piece.text)
+            if piece.text or piece.logprobs or piece.tool_calls:
+                yield bit(form.bit(index, piece, before, called))
+                before, called = before + len(piece.text), called + len(piece.tool_calls)
             if piece.finish_reason:
                 yield bit(form.ending(index, piece.finish_reason))
                 if index == (body.n or 1) - 1:
@@ -197,8 +204,10 @@ def as_api_error(error: Exception, field: str) -> ApiError:
         param = _FIELDS.get(error.field, error.field)
         message = str(error).replace(f"'{error.field}'", f"'{param}'")
         return ApiError(400, "unsupported_parameter", message, param)
-    if isinstance(error, Interrupted):
-        return ApiError(503, "engine_restarting", str(error), headers={"Retry-After": "1"})
+    if isinstance(error, Unavailable):
+        code = "engine_restarting" if isinstance(error, Interrupted) else "engine_unavailable"
+        wait = {"Retry-After": str(error.retry_after)} if error.retry_after is not None else None
+        return ApiError(503, code, str(error), headers=wait)
     if isinstance(error, Refusal):
         return ApiError(400, "invalid_value", str(error))
     return _unexpected(error)

@@ -62,12 +62,13 @@ def audit_path(workspace: Workspace) -> Path:
 class AuditLog:
     """Appends to a log. Safe for threads and for several processes; every line is on the disk when `append` returns.
 
-    `digests` gives the digest of each model by name; `contents` says whether what was asked and said is kept.
+    `digests` gives the digest of each model by name, and may come to know more of them; `contents` says whether what
+    was asked and said is kept.
     """
 
     def __init__(self, path: Path, digests: Mapping[str, str], contents: bool = False) -> None:
         self._path = path
-        self._digests = dict(digests)
+        self._digests = digests
         self._contents = contents
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))

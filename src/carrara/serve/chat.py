@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from carrara.data.example import Message
-from carrara.serve.engine import ChatRequest, FinishReason, TokenLogprob
+from carrara.serve.engine import ChatRequest, FinishReason, Piece, TokenLogprob
 from carrara.serve.protocol import (
     MOST_LOGPROBS,
     MOST_TOKENS,
@@ -17,13 +17,11 @@ from carrara.serve.protocol import (
     ApiError,
     Neutral,
     Writing,
-    encode,
-    is_deeper,
+    check_schema,
     without_neutral,
 )
+from carrara.serve.tools import CALLS, CHOICE, MOST_TOOLS, Tool, check_answers, extra_of, tools_of
 
-_DEEPEST_SCHEMA = 32  # levels of nesting
-_LONGEST_SCHEMA = 64 << 10  # bytes
 _LEAST_LOGPROB = -9999.0  # for what is impossible: JSON has no infinity
 
 _IN_MESSAGE: Neutral = {
@@ -32,27 +30,43 @@ _IN_MESSAGE: Neutral = {
     "function_call": (),
     "name": (),
     "refusal": (),
-    "tool_calls": ([],),
 }
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 _TEXT_PART = {
     "type": "object",
     "required": ["type", "text"],
     "additionalProperties": False,
     "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
 }
+_CONTENT = [{"type": "string"}, {"type": "array", "minItems": 1, "items": _TEXT_PART}]
+_PLAIN = {
+    "content": {"anyOf": _CONTENT},
+    "tool_calls": {"enum": [None, []]},
+    "tool_call_id": {"type": "null"},
+    **{name: {"enum": [None, *allowed]} for name, allowed in _IN_MESSAGE.items()},
+}
+
+
+def _kind(roles: Sequence[str], required: Sequence[str], **properties: Any) -> dict[str, Any]:
+    """The JSON schema of the messages of some roles."""
+    return {
+        "type": "object",
+        "required": ["role", *required],
+        "additionalProperties": False,
+        "properties": {**_PLAIN, "role": {"enum": list(roles)}, **properties},
+    }
+
+
 _MESSAGES = {
     "type": "array",
     "minItems": 1,
     "items": {
-        "type": "object",
-        "required": ["role", "content"],
-        "additionalProperties": False,
-        "properties": {
-            "role": {"enum": list(_ROLES)},
-            "content": {"anyOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": _TEXT_PART}]},
-            **{name: {"enum": [None, *allowed]} for name, allowed in _IN_MESSAGE.items()},
-        },
+        "anyOf": [
+            _kind([role for role in _ROLES if role != "tool"], ["content"]),
+            _kind(["assistant"], ["tool_calls"], content={"anyOf": [*_CONTENT, {"type": "null"}]}, tool_calls=CALLS),
+            _kind(["tool"], ["content", "tool_call_id"], tool_call_id={"type": "string", "minLength": 1}),
+        ],
+        "description": "A tool's message answers a call of the assistant's message before.",
     },
 }
 
@@ -97,8 +111,6 @@ class ChatBody(Writing):
         "presence_penalty": (0,),
         "reasoning_effort": ("none",),
         "store": (False,),
-        "tool_choice": ("none", "auto"),
-        "tools": ([],),
         "verbosity": ("medium",),
         "web_search_options": (),
     }
@@ -112,6 +124,9 @@ class ChatBody(Writing):
         Annotated[int, Field(ge=0, le=MOST_LOGPROBS), WHOLE] | None, Field(description="Needs logprobs.")
     ] = None
     response_format: Annotated[PlainFormat | SchemaFormat, Field(discriminator="type")] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MOST_TOOLS)] | None = None
+    tool_choice: Annotated[Any, WithJsonSchema(CHOICE)] = None
+    parallel_tool_calls: bool | None = None
 
     def to_request(self) -> ChatRequest:
         """The request to the engine; raises ApiError for what single fields don't tell."""
@@ -120,9 +135,12 @@ class ChatBody(Writing):
             raise ApiError(400, "invalid_value", "max_tokens and max_completion_tokens differ; give one.", "max_tokens")
         if self.top_logprobs and not self.logprobs:
             raise ApiError(400, "invalid_value", "top_logprobs needs logprobs; set it to true.", "top_logprobs")
+        messages = tuple(_message(index, value) for index, value in enumerate(self.messages))
+        check_answers(messages)
         return ChatRequest(
             **self.settings(),
-            messages=tuple(_message(index, value) for index, value in enumerate(self.messages)),
+            messages=messages,
+            tools=tools_of(self.tools, self.tool_choice, self.parallel_tool_calls),
             max_tokens=limits.pop() if limits else None,
             top_logprobs=self.top_logprobs or 0 if self.logprobs else None,
             schema=self._schema(),
@@ -131,33 +149,11 @@ class ChatBody(Writing):
     def _schema(self) -> Mapping[str, Any] | None:
         if isinstance(self.response_format, SchemaFormat):
             schema = self.response_format.json_schema.schema_
-            _check_schema(schema)
+            check_schema(schema, "response_format")
             return schema
         if self.response_format is not None and self.response_format.type == "json_object":
             return {"type": "object"}
         return None
-
-
-def _check_schema(schema: Mapping[str, Any]) -> None:
-    """A grammar is built from a schema, which takes time and memory, and nothing may be fetched for it."""
-    fault = None
-    if is_deeper(schema, _DEEPEST_SCHEMA):
-        fault = f"the schema is nested deeper than {_DEEPEST_SCHEMA} levels; send a flatter one."
-    elif len(encode(schema)) > _LONGEST_SCHEMA:
-        fault = f"the schema is longer than {_LONGEST_SCHEMA >> 10} KiB; shorten it."
-    elif _refers_elsewhere(schema):
-        fault = "a $ref of the schema leads out of it; only those that begin with # can be followed."
-    if fault:
-        raise ApiError(400, "invalid_value", f"'response_format' is not usable: {fault}", "response_format")
-
-
-def _refers_elsewhere(value: Any) -> bool:
-    if isinstance(value, dict):
-        target = value.get("$ref")
-        if isinstance(target, str) and not target.startswith("#"):
-            return True
-        return any(map(_refers_elsewhere, value.values()))
-    return isinstance(value, list) and any(map(_refers_elsewhere, value))
 
 
 def _message(index: int, value: Any) -> Message:
@@ -165,14 +161,17 @@ def _message(index: int, value: Any) -> Message:
     if not isinstance(value, dict):
         raise ApiError(400, "invalid_value", f"'{place}' is no object with role and content.", place)
     fields = without_neutral(value, _IN_MESSAGE, f"{place}.")
-    if unknown := fields.keys() - {"role", "content"}:
+    if unknown := fields.keys() - {"role", "content", "tool_calls", "tool_call_id"}:
         name = f"{place}.{min(unknown)[:SHOWN]}"
         raise ApiError(400, "unknown_parameter", f"'{name}' is no field of this protocol; leave it out.", name)
     role = fields.get("role")
     if not isinstance(role, str) or role not in _ROLES:
         allowed = ", ".join(_ROLES)
         raise ApiError(400, "invalid_value", f"'{place}.role' has to be one of {allowed}.", f"{place}.role")
-    return Message(_ROLES[role], _content(f"{place}.content", fields.get("content")))
+    extra = extra_of(place, role, fields)
+    content = fields.get("content")
+    silent = content is None and "tool_calls" in extra  # an answer that is all calls
+    return Message(_ROLES[role], "" if silent else _content(f"{place}.content", content), extra)
 
 
 def _content(place: str, value: Any) -> str:
@@ -199,27 +198,31 @@ class ChatForm:
     def __init__(self, logprobs: bool) -> None:
         self._logprobs = logprobs
 
-    def choice(
-        self, index: int, text: str, reason: FinishReason | None, tokens: Sequence[TokenLogprob]
-    ) -> dict[str, Any]:
-        """One whole answer."""
-        message = {"role": "assistant", "content": text, "refusal": None}
-        return {"index": index, "message": message, "logprobs": self._words(tokens), "finish_reason": reason}
+    def choice(self, index: int, answer: Piece) -> dict[str, Any]:
+        """One whole answer; one that is all calls has no content."""
+        calls = [call.to_json() for call in answer.tool_calls]
+        message = {"role": "assistant", "content": answer.text or (None if calls else ""), "refusal": None}
+        told = {**message, "tool_calls": calls} if calls else message
+        words = self._words(answer.logprobs)
+        return {"index": index, "message": told, "logprobs": words, "finish_reason": answer.finish_reason}
 
     def opening(self, index: int) -> dict[str, Any]:
         """What a streamed answer begins with."""
         return self._delta(index, {"role": "assistant", "content": ""}, None, None)
 
-    def bit(self, index: int, text: str, tokens: Sequence[TokenLogprob], before: int) -> dict[str, Any]:
-        """A bit of a streamed answer; `before` characters were said already."""
-        return self._delta(index, {"content": text}, self._words(tokens), None)
+    def bit(self, index: int, piece: Piece, before: int, called: int) -> dict[str, Any]:
+        """A bit of a streamed answer; `before` characters were said and `called` calls made already."""
+        delta: dict[str, Any] = {"content": piece.text} if piece.text or not piece.tool_calls else {}
+        if piece.tool_calls:
+            delta["tool_calls"] = [{"index": n, **call.to_json()} for n, call in enumerate(piece.tool_calls, called)]
+        return self._delta(index, delta, self._words(piece.logprobs), None)
 
     def ending(self, index: int, reason: FinishReason) -> dict[str, Any]:
         """What a streamed answer ends with."""
         return self._delta(index, {}, None, reason)
 
     @staticmethod
-    def _delta(index: int, delta: dict[str, str], logprobs: Any, reason: FinishReason | None) -> dict[str, Any]:
+    def _delta(index: int, delta: dict[str, Any], logprobs: Any, reason: FinishReason | None) -> dict[str, Any]:
         return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
 
     def _words(self, tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, WithJsonSchema
 
 from carrara.serve.chat import finite
-from carrara.serve.engine import FinishReason, TextRequest, TokenLogprob
+from carrara.serve.engine import FinishReason, Piece, TextRequest, TokenLogprob
 from carrara.serve.protocol import MOST_LOGPROBS, WHOLE, ApiError, Neutral, Writing
 
 _TEXT = {"type": "string", "minLength": 1}
@@ -60,18 +60,17 @@ class TextForm:
     def __init__(self, logprobs: int | None) -> None:
         self._logprobs = logprobs
 
-    def choice(
-        self, index: int, text: str, reason: FinishReason | None, tokens: Sequence[TokenLogprob], before: int = 0
-    ) -> dict[str, Any]:
-        """One answer, or a bit of it where `before` characters were said already."""
-        return {"index": index, "text": text, "logprobs": self._words(tokens, before), "finish_reason": reason}
+    def choice(self, index: int, answer: Piece) -> dict[str, Any]:
+        """One whole answer."""
+        return {**self.bit(index, answer, 0, 0), "finish_reason": answer.finish_reason}
 
     def opening(self, index: int) -> None:
         """A streamed answer begins with its first bit."""
 
-    def bit(self, index: int, text: str, tokens: Sequence[TokenLogprob], before: int) -> dict[str, Any]:
-        """A bit of a streamed answer."""
-        return self.choice(index, text, None, tokens, before)
+    def bit(self, index: int, piece: Piece, before: int, called: int) -> dict[str, Any]:
+        """A bit of a streamed answer; `before` characters were said already."""
+        words = self._words(piece.logprobs, before)
+        return {"index": index, "text": piece.text, "logprobs": words, "finish_reason": None}
 
     def ending(self, index: int, reason: FinishReason) -> dict[str, Any]:
         """What a streamed answer ends with."""

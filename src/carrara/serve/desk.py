@@ -60,17 +60,25 @@ class Desk:
         # The place is given up when the engine lets go, not when the client does.
         self._in_thread(lambda: stream.fill(pieces)).add_done_callback(self._leave)
         # From here on the watcher sees to it that the engine stops, also if nobody ever takes a piece.
-        watcher = asyncio.create_task(_watch(receive, cancelled))
-        self._watchers.add(watcher)
-        watcher.add_done_callback(self._watchers.discard)
+        self._watch(receive, cancelled)
         return stream.drain()
 
-    async def embed(self, model: str, texts: Sequence[str]) -> Embedded:
-        """The vectors of texts; raises as `ask` does."""
+    async def embed(self, model: str, texts: Sequence[str], receive: Receive) -> Embedded:
+        """The vectors of texts; raises as `ask` does, and ApiError 499 when the client has gone."""
+        cancelled = threading.Event()
         self._enter()
-        done = self._in_thread(lambda: self._engine.embed(model, texts))
+        done = self._in_thread(lambda: self._engine.embed(model, texts, cancelled.is_set))
         done.add_done_callback(self._leave)
-        return await asyncio.shield(done)  # the place is given up when the engine lets go
+        self._watch(receive, cancelled)
+        embedded = await asyncio.shield(done)  # the place is given up when the engine lets go
+        if cancelled.is_set():
+            raise ApiError(499, "client_gone", "the client has gone.")
+        return embedded
+
+    def _watch(self, receive: Receive, cancelled: threading.Event) -> None:
+        watcher = asyncio.create_task(_until_gone(receive, cancelled))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
 
     def _enter(self) -> None:
         if self._inside >= self._limit:
@@ -151,7 +159,7 @@ class _Stream:
             self._cancelled.set()
 
 
-async def _watch(receive: Receive, cancelled: threading.Event) -> None:
+async def _until_gone(receive: Receive, cancelled: threading.Event) -> None:
     """Give the request up when the client goes; after a whole response that is told too, and changes nothing."""
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from carrara.data.example import Message
 from carrara.errors import Refusal
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +36,38 @@ def next_seed(seed: int, steps: int = 1) -> int:
     return (seed + steps + 2**63) % 2**64 - 2**63
 
 
+@dataclass(frozen=True)
+class Tools:
+    """What a model may call: functions, and whether it may, all in the words of OpenAI's protocol.
+
+    `choice` is "auto", "none", "required" or the object that names a function. `parallel` False asks for one call at
+    most.
+    """
+
+    functions: tuple[Mapping[str, Any], ...]
+    choice: str | Mapping[str, Any] = "auto"
+    parallel: bool = True
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call that a model made: the function's name and its arguments as JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The call in the words of OpenAI's protocol, as `Message.extra` holds it."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChatRequest(Request):
-    """A conversation to be answered, in the model's chat template."""
+    """A conversation to be answered, in the model's chat template; its messages carry calls in `extra`."""
 
     messages: tuple[Message, ...]
+    tools: Tools | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +90,8 @@ class TokenLogprob:
 class Piece:
     """A bit of an answer. Only the last piece has a `finish_reason`, and the two counts with it.
 
-    `logprobs` are those of the tokens whose text ended with this piece, where they were asked for.
+    `logprobs` are those of the tokens whose text ended with this piece, where they were asked for. A tool call comes
+    in one piece, and whole.
     """
 
     text: str
@@ -71,6 +99,7 @@ class Piece:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,8 +124,15 @@ class Engine(Protocol):
         """
         ...
 
-    def embed(self, model: str, texts: Sequence[str]) -> Embedded:
-        """The vectors of texts; raises Refusal, Unsupported where the engine has none."""
+    def embed(self, model: str, texts: Sequence[str], cancelled: Callable[[], bool]) -> Embedded:
+        """The vectors of texts; raises Refusal, Unsupported where the engine has none.
+
+        `cancelled` is asked between texts; once it is true no more are read, and nobody looks at what is returned.
+        """
+        ...
+
+    def describe(self, model: str) -> str:
+        """What computes the answers of a model, for the record: such as `llamacpp q8_0`."""
         ...
 
     def close(self) -> None:
@@ -112,6 +148,14 @@ class Unsupported(Refusal):
         super().__init__(
             f"the engine {engine} does not support '{field}'; leave it out, or serve with another --engine."
         )
+
+
+class Unfit(Unsupported):
+    """The model cannot do what a field asks for, as `sentence` says."""
+
+    def __init__(self, field: str, sentence: str) -> None:
+        self.field = field
+        Refusal.__init__(self, sentence)
 
 
 class UnknownModel(Refusal):
@@ -131,11 +175,22 @@ class ContextExceeded(Refusal):
         super().__init__(f"the prompt has {prompt_tokens} tokens{asked}, but the model holds {context}; {remedy}.")
 
 
-class Interrupted(Refusal):
+class Unavailable(Refusal):
+    """The engine cannot answer now, for a reason that is not the request's.
+
+    `retry_after` says in how many seconds that may be over; None where waiting alone does not help.
+    """
+
+    def __init__(self, sentence: str, retry_after: int | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(sentence)
+
+
+class Interrupted(Unavailable):
     """What computes the answer went away while it was asked."""
 
     def __init__(self) -> None:
-        super().__init__("the engine's process ended before the answer did; it is started anew, so ask again.")
+        super().__init__("the engine's process ended before the answer did; it is started anew, so ask again.", 1)
 
 
 def with_role(messages: Sequence[Message], role: str | None) -> tuple[Message, ...]:

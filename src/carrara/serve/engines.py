@@ -1,76 +1,201 @@
-"""Which engine answers: one for all models, or one process for each base."""
+"""Which engine answers, and how it comes to answer for more models while it runs."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Generic, Literal, Protocol, TypeVar, get_args
 
 from carrara.errors import Refusal
 from carrara.export.gguf import Quantization
+from carrara.export.reference import Reference, reference_of
 from carrara.models import Model
 from carrara.models.machine import choose_device, left_to_container
 from carrara.models.shape import shape_in
 from carrara.progress import Progress
 from carrara.serve.engine import ChatRequest, Embedded, Engine, Piece, TextRequest, UnknownModel
+from carrara.serve.fingerprint import require_rendered, require_scored, sure_tokens
 from carrara.serve.llamacpp_engine import LlamaCppEngine, Voice
 from carrara.serve.llamacpp_process import free_threads
 from carrara.serve.reader import reader_of, require_chat
+from carrara.serve.relay import Relay
 from carrara.workspace import Workspace
 
-Kind = Literal["auto", "transformers", "llamacpp"]
+Local = Literal["auto", "transformers", "llamacpp"]
+Elsewhere = Literal["openai", "vllm"]
 _SLOTS = 4  # answers at once
 _SHARE = 4  # of the memory that is free, the part for keys and values is one in so many
+_LOOK_EVERY = 5.0  # seconds between two looks at how many threads are free
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # looked for first, since asking torch takes a second
+_Named = TypeVar("_Named")
 
 
-class Several:
-    """Engines as one: a request goes to the one that has its model."""
+@dataclass(frozen=True)
+class Choice:
+    """What --engine names; `url` is that of another server, and None for vLLM where there is none yet."""
 
-    def __init__(self, engines: Sequence[Engine]) -> None:
-        self._engines = tuple(engines)
+    kind: Local | Elsewhere
+    url: str | None = None
+
+
+def parse_engine(text: str) -> Choice:
+    """What `NAME` or `NAME=URL` names; raises Refusal with the known ones."""
+    name, equals, url = text.partition("=")
+    for kind in (*get_args(Local), *get_args(Elsewhere)):
+        if name == kind and (kind in get_args(Elsewhere) or not equals):
+            if (equals or kind == "openai") and not url.startswith(("http://", "https://")):
+                raise Refusal(f"--engine {text} names no server; write {kind}=http://HOST:PORT/v1.")
+            return Choice(kind, url or None)
+    known = ", ".join(get_args(Local))
+    raise Refusal(f"there is no engine '{text}'; --engine takes {known}, openai=URL, vllm or vllm=URL.")
+
+
+class Growing(Engine, Protocol):
+    """An engine that comes to answer for more models while it answers."""
+
+    def add(self, models: Mapping[str, Model]) -> None:
+        """Answer for these, too, from now on; raises Refusal for what cannot be loaded, and is then as it was."""
+        ...
+
+
+class Reopened(Relay[Engine], Generic[_Named]):
+    """An engine that is opened anew for all models when some are added."""
+
+    def __init__(self, models: Mapping[str, _Named], open_all: Callable[[Mapping[str, _Named]], Engine]) -> None:
+        super().__init__(open_all(models))
+        self._models = dict(models)
+        self._open_all = open_all
+
+    def add(self, models: Mapping[str, _Named]) -> None:
+        """See Growing; both engines are held until the answers of the first have ended."""
+        together = self._models | dict(models)
+        self.replace(lambda _: self._open_all(together))
+        self._models = together
+
+
+class LlamaCppBases:
+    """llama.cpp for models of several bases, with a process for each, and the threads that are free.
+
+    A process takes neither adapters nor other threads while it runs: another one takes over from it.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        workspace: Workspace,
+        progress: Progress,
+        quantization: Quantization,
+    ) -> None:
+        self._workspace = workspace
+        self._progress = progress
+        self._quantization: Quantization = quantization
+        self._relays: dict[str, Relay[LlamaCppEngine]] = {}  # by the digest of the base; never changed in place
+        self._threads = free_threads()
+        self._changing = threading.RLock()
+        self._closed = threading.Event()
+        try:
+            self.add(models)
+        except BaseException:
+            self.close()
+            raise
+        threading.Thread(target=self._tend, daemon=True).start()
 
     def models(self) -> list[str]:
-        """The names of all, engine by engine."""
-        return [name for engine in self._engines for name in engine.models()]
+        """The names of all, base by base."""
+        return [name for relay in self._relays.values() for name in relay.models()]
 
     def answer(self, request: ChatRequest | TextRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
         """See Engine."""
-        return self._holder(request.model).answer(request, cancelled)
+        return self._of_holder(request.model, lambda relay: relay.answer(request, cancelled))
 
-    def embed(self, model: str, texts: Sequence[str]) -> Embedded:
+    def embed(self, model: str, texts: Sequence[str], cancelled: Callable[[], bool]) -> Embedded:
         """See Engine."""
-        return self._holder(model).embed(model, texts)
+        return self._of_holder(model, lambda relay: relay.embed(model, texts, cancelled))
+
+    def describe(self, model: str) -> str:
+        """See Engine."""
+        return f"llamacpp {self._quantization}"
 
     def close(self) -> None:
         """See Engine."""
-        for engine in self._engines:
-            engine.close()
+        self._closed.set()
+        for relay in self._relays.values():
+            relay.close()
 
-    def _holder(self, name: str) -> Engine:
-        found = next((engine for engine in self._engines if name in engine.models()), None)
-        if found is None:
-            raise UnknownModel(name, self.models())
-        return found
+    def add(self, models: Mapping[str, Model]) -> None:
+        """See Growing."""
+        bases: dict[str, dict[str, Model]] = {}
+        for name, model in models.items():
+            bases.setdefault(model.digest, {})[name] = model
+        with self._changing:
+            count = len({*self._relays, *bases})
+            for digest, group in bases.items():
+                self._add_to_base(digest, group, count)
+            self.use(self._threads)
 
+    def _add_to_base(self, digest: str, models: Mapping[str, Model], bases: int) -> None:
+        from carrara.export.package import base_gguf
 
-def find_kind(text: str) -> Kind:
-    """The engine of that name; raises Refusal with the known ones."""
-    for kind in get_args(Kind):
-        if text == kind:
-            return kind
-    raise Refusal(f"there is no engine '{text}'; --engine takes {', '.join(get_args(Kind))}.")
+        first = next(iter(models.values()))
+        new = digest not in self._relays
+        base = base_gguf(self._workspace, first, self._quantization, self._progress) if new else None
+        references = {
+            name: reference_of(self._workspace, model, self._quantization, self._progress)
+            for name, model in models.items()
+        }
+        voices = _voices(models, references, self._workspace, self._progress, self._quantization)
+
+        def checked(engine: LlamaCppEngine) -> LlamaCppEngine:
+            try:
+                require_scored(engine.fingerprints, references, self._quantization)
+            except BaseException:
+                engine.close()
+                raise
+            return engine
+
+        if base is None:
+            self._relays[digest].replace(lambda engine: checked(engine.renewed(more=voices)))
+        else:
+            engine = _open_base(first, base, voices, bases, max(1, self._threads // bases))
+            self._relays = {**self._relays, digest: Relay(checked(engine))}
+
+    def use(self, threads: int) -> None:
+        """Compute the next answers with so many threads, which the bases share; those under way end as they began."""
+        with self._changing:
+            self._threads = threads
+            share = max(1, threads // len(self._relays))
+            for relay in self._relays.values():
+                if relay.engine.threads != share:
+                    relay.replace(lambda engine: engine.renewed(threads=share))
+
+    def _tend(self) -> None:
+        """Use as many threads as are free; what two looks in a row do not see is too short to start anew for."""
+        before = 0
+        while not self._closed.wait(_LOOK_EVERY):
+            free = free_threads()
+            if free == before:
+                with contextlib.suppress(Refusal):  # what runs goes on as it is
+                    self.use(free)
+            before = free
+
+    def _of_holder(self, name: str, ask: Callable[[Relay[LlamaCppEngine]], _Named]) -> _Named:
+        for relay in self._relays.values():
+            with contextlib.suppress(UnknownModel):
+                return ask(relay)
+        raise UnknownModel(name, self.models())
 
 
 def open_engine(
-    kind: Kind,
+    kind: Local,
     models: Mapping[str, Model],
     workspace: Workspace,
     dtype: str,
     progress: Progress,
     quantization: Quantization = "q8_0",
-) -> Engine:
+) -> Growing:
     """An engine that serves `models` under their names; raises Refusal where it cannot.
 
     `auto` takes llama.cpp on a machine without an accelerator, unless a dtype is named, which llama.cpp has none of;
@@ -78,53 +203,49 @@ def open_engine(
     """
     from carrara.serve.transformers_engine import load_engine
 
+    def by_transformers() -> Growing:
+        return Reopened(models, lambda together: load_engine(together, dtype))
+
     if kind == "transformers" or (kind == "auto" and (dtype != "auto" or _has_accelerator())):
-        return load_engine(models, dtype)
+        return by_transformers()
     try:
-        return _open_llamacpp(models, workspace, progress, quantization)
+        return LlamaCppBases(models, workspace, progress, quantization)
     except Refusal as refusal:
         if kind == "llamacpp":
             raise
         progress.say(f"transformers answers instead of the faster llama.cpp: {refusal}")
-        return load_engine(models, dtype)
+        return by_transformers()
 
 
 def _has_accelerator() -> bool:
     return any(Path(path).exists() for path in _ACCELERATORS) and choose_device().type == "cuda"
 
 
-def _open_llamacpp(
-    models: Mapping[str, Model], workspace: Workspace, progress: Progress, quantization: Quantization
-) -> Engine:
-    """One engine for each base, since a process holds one base."""
-    bases: dict[str, dict[str, Model]] = {}
-    for name, model in models.items():
-        bases.setdefault(model.digest, {})[name] = model
-    opened: list[Engine] = []
-    try:
-        for group in bases.values():
-            opened.append(_open_base(group, workspace, progress, quantization, len(bases)))
-    except BaseException:
-        Several(opened).close()
-        raise
-    return opened[0] if len(opened) == 1 else Several(opened)
+def _voices(
+    models: Mapping[str, Model],
+    references: Mapping[str, Reference | None],
+    workspace: Workspace,
+    progress: Progress,
+    quantization: Quantization,
+) -> dict[str, Voice]:
+    from carrara.export.package import adapter_gguf
 
-
-def _open_base(
-    models: Mapping[str, Model], workspace: Workspace, progress: Progress, quantization: Quantization, bases: int
-) -> LlamaCppEngine:
-    from carrara.export.package import adapter_gguf, base_gguf
-
-    voices: dict[str, Voice] = {}
-    for name, model in models.items():
-        reader = reader_of(model)
+    readers = {name: reader_of(model) for name, model in models.items()}
+    for name, reader in readers.items():
         require_chat(name, reader)
-        voices[name] = Voice(reader, adapter_gguf(workspace, model, progress) if model.adapter else None)
-    first = next(iter(models.values()))
-    slots, context = _room(first, max(voice.reader.context for voice in voices.values()), bases)
+    require_rendered(readers, references)
+    adapters = {name: adapter_gguf(workspace, model, progress) for name, model in models.items() if model.adapter}
+    return {
+        name: Voice(reader, adapters.get(name), sure_tokens(references[name], quantization))
+        for name, reader in readers.items()
+    }
+
+
+def _open_base(model: Model, base: Path, voices: Mapping[str, Voice], bases: int, threads: int) -> LlamaCppEngine:
+    """An engine for the base of a model, the file `base`, which shares the memory with those of other bases."""
+    slots, context = _room(model, max(voice.reader.context for voice in voices.values()), bases)
     narrowed = {name: replace(voice, reader=replace(voice.reader, context=context)) for name, voice in voices.items()}
-    threads = max(1, free_threads() // bases)
-    return LlamaCppEngine(base_gguf(workspace, first, quantization, progress), narrowed, slots, threads)
+    return LlamaCppEngine(base, narrowed, slots, threads)
 
 
 def _room(model: Model, context: int, bases: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from carrara.errors import Refusal
 from carrara.serve.answering import as_api_error, json_response, respond
 from carrara.serve.chat import ChatBody, ChatForm
 from carrara.serve.completions import TextBody, TextForm
@@ -39,6 +40,7 @@ _LONGEST_BODY = 4 << 20  # bytes
 _SHORT_BODY = 64 << 10
 _PATIENCE = 30.0  # seconds that a body may take to arrive
 _Kind = TypeVar("_Kind", bound=Body)
+_Note = Callable[[Request, str, object], None]  # writes down what is asked of which model
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,13 @@ def build_app(
     *,
     on_answer: Callable[[Answered], None] | None = None,
     traffic: Traffic | None = None,
+    roles: Callable[[str], str] | None = None,
 ) -> Starlette:
     """The application: OpenAI's routes, `/metrics`, `/openapi.json` and `/healthz`; all but the last need a key.
 
     `on_answer` is called once for every request for an answer that has a key, refused ones included; without a key
     anybody could fill a record. Whoever stops the server sets `traffic.draining` and waits until nothing is under way.
+    `roles` gives the system prompt of a stored role, or raises Refusal: a chat asks for it with the model `NAME@ROLE`.
     """
     keys = OneKey(keys) if isinstance(keys, str) else keys
     traffic = traffic or Traffic()
@@ -87,7 +91,17 @@ def build_app(
         if terms.json_logs:
             sys.stderr.write(log_line(record) + "\n")
 
-    routes = [*_answers(desk, terms.role), *_others(engine, metrics, traffic)]
+    def persona(model: str) -> tuple[str, str | None]:
+        name, role = _persona(model, engine.models(), roles)
+        return name, role or terms.role
+
+    def note(request: Request, model: str, asked: object) -> None:
+        record = record_of(request.scope)
+        record.model, record.asked = model, encode(asked).decode()
+        if model in engine.models():
+            record.engine = engine.describe(model)
+
+    routes = [*_answers(desk, persona, note), *_others(engine, metrics, traffic)]
     paths, limits = frozenset(route.path for route in routes), Limits(terms.rate, terms.each)
     outside_in = [
         Middleware(Recorder, routes=paths, traffic=traffic, tell=tell, on_answer=on_answer),
@@ -100,12 +114,14 @@ def build_app(
     return app
 
 
-def _answers(desk: Desk, role: str | None) -> list[Route]:
+def _answers(desk: Desk, persona: Callable[[str], tuple[str, str | None]], note: _Note) -> list[Route]:
     async def chat(request: Request) -> Response:
         body = await _body(ChatBody, request)
         asked = body.to_request()
-        asked = replace(asked, messages=with_role(asked.messages, role))
-        _note(request, body.model, [{"role": message.role, "content": message.content} for message in asked.messages])
+        record_of(request.scope).model = body.model  # should there be no such role
+        name, role = persona(body.model)
+        asked = replace(asked, model=name, messages=with_role(asked.messages, role))
+        note(request, asked.model, [message.to_json() for message in asked.messages])
         form = ChatForm(bool(body.logprobs))
         with _told(form.field):
             return await respond(desk, asked, body, form, request)
@@ -113,7 +129,7 @@ def _answers(desk: Desk, role: str | None) -> list[Route]:
     async def complete(request: Request) -> Response:
         body = await _body(TextBody, request)
         asked = body.to_request()
-        _note(request, body.model, asked.prompt)
+        note(request, body.model, asked.prompt)
         form = TextForm(body.logprobs)
         with _told(form.field):
             return await respond(desk, asked, body, form, request)
@@ -121,9 +137,9 @@ def _answers(desk: Desk, role: str | None) -> list[Route]:
     async def embed(request: Request) -> Response:
         body = await _body(EmbeddingsBody, request)
         texts = body.texts()
-        _note(request, body.model, texts)
+        note(request, body.model, texts)
         with _told("input"):
-            embedded = await desk.embed(body.model, texts)
+            embedded = await desk.embed(body.model, texts, request.receive)
         record = record_of(request.scope)
         record.prompt_tokens, record.reason = embedded.tokens, "stop"
         return json_response(body.answer(embedded))
@@ -161,6 +177,17 @@ def _others(engine: Engine, metrics: Metrics, traffic: Traffic) -> list[Route]:
     ]
 
 
+def _persona(model: str, known: Sequence[str], roles: Callable[[str], str] | None) -> tuple[str, str | None]:
+    """The model and the system prompt that `NAME@ROLE` asks for; a model that is called so itself comes first."""
+    name, _, role = model.rpartition("@")
+    if roles is None or model in known or name not in known:
+        return model, None
+    try:
+        return name, roles(role)
+    except Refusal as error:
+        raise ApiError(404, "model_not_found", str(error), "model") from error
+
+
 @contextmanager
 def _told(field: str) -> Iterator[None]:
     """Turn whatever ends a request into what its client is told; `field` holds what the engine is to go on from."""
@@ -168,12 +195,6 @@ def _told(field: str) -> Iterator[None]:
         yield
     except Exception as error:
         raise as_api_error(error, field) from None
-
-
-def _note(request: Request, model: str, asked: object) -> None:
-    record = record_of(request.scope)
-    record.model = model[:100]
-    record.asked = encode(asked).decode()
 
 
 async def _body(kind: type[_Kind], request: Request) -> _Kind:

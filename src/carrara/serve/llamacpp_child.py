@@ -30,6 +30,10 @@ def start(settings: dict[str, Any]) -> Any:
     # Both restore what another adapter, or another conversation, left behind; see llama.cpp's issues 26207 and 27148.
     params.cache_ram_mib = 0
     params.cache_idle_slots = False
+    if settings["embeds"]:
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+        params.n_batch = params.n_ubatch = settings["context"]  # a text is read at once; memory is taken as it is used
     if settings["exact"]:
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED

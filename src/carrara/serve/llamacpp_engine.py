@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from carrara.data.example import Message
 from carrara.errors import Refusal
+from carrara.export.reference import GREETING, LENGTH
 from carrara.serve.engine import (
     ChatRequest,
     Embedded,
@@ -26,12 +26,13 @@ from carrara.serve.engine import (
     Request,
     TextRequest,
     TokenLogprob,
+    Unavailable,
     UnknownModel,
-    Unsupported,
 )
-from carrara.serve.fingerprint import LENGTH, Fingerprint, agree
+from carrara.serve.fingerprint import Fingerprint, agree
 from carrara.serve.line import Line
-from carrara.serve.llamacpp_process import LlamaCppProcess, Settings, free_threads
+from carrara.serve.llamacpp_embedder import Embedder
+from carrara.serve.llamacpp_process import Lasting, LlamaCppProcess, Settings, free_threads
 from carrara.serve.reader import Reader
 from carrara.serve.writer import StopFilter, Writer, text_of
 
@@ -68,22 +69,20 @@ class LlamaCppEngine:
         `exact` computes attention in float32, for comparing with the reference; it takes more memory.
         """
         self._voices = dict(voices)
-        self._adapters = tuple(dict.fromkeys(str(voice.adapter) for voice in voices.values() if voice.adapter))
+        adapters = tuple(dict.fromkeys(str(voice.adapter) for voice in voices.values() if voice.adapter))
         context = max(voice.reader.context for voice in voices.values())
-        self._settings = Settings(str(base), self._adapters, context, slots, threads or free_threads(), exact)
+        self._settings = Settings(str(base), adapters, context, slots, threads or free_threads(), exact)
         # How many tokens are asked for at once decides what a seed draws, so it depends on the model alone.
         self._stride = max(1, min(8, _AT_ONCE // max(1, base.stat().st_size)))
         self._line = Line(slots)
         self._held: dict[int, tuple[str, list[int]]] = {}  # what was read into each slot last, and for whom
-        self._starting = threading.Lock()
+        self._lasting = Lasting(self._settings, self._forget)
+        self._embedder = Embedder(self._settings)
         self._check_every = check_every
         self.fingerprints: dict[str, Fingerprint] = {}
         self._checked: dict[str, float] = {}
         self._withdrawn: set[str] = set()
-        self._process: LlamaCppProcess | None = None
-        self._closed = False
         try:
-            self._running()
             for name in self._voices:
                 self._check(name, slot=0)
         except BaseException:
@@ -96,30 +95,52 @@ class LlamaCppEngine:
 
     def answer(self, request: ChatRequest | TextRequest, cancelled: Callable[[], bool]) -> Iterator[Piece]:
         """See Engine and Reader.read."""
-        voice = self._voices.get(request.model)
-        if voice is None:
-            raise UnknownModel(request.model, self.models())
-        self._require_served(request.model)
+        voice = self._served(request.model)
         if request.schema is not None:
             _require_usable(request)
         prompt, budget = voice.reader.read(request)
         return self._answer(request, prompt, budget, cancelled)
 
-    def embed(self, model: str, texts: Sequence[str]) -> Embedded:
-        """See Engine."""
-        raise Unsupported("llamacpp", "input")
+    def embed(self, model: str, texts: Sequence[str], cancelled: Callable[[], bool]) -> Embedded:
+        """See Engine and Embedder; a text that does not fit is refused, and so is one without tokens."""
+        voice = self._served(model)
+        return self._embedder.embed(voice.reader, self._scales(model), texts, cancelled)
+
+    def describe(self, model: str) -> str:
+        """See Engine; whoever opened it knows the number format."""
+        return "llamacpp"
 
     def close(self) -> None:
         """See Engine; answers under way are interrupted."""
-        with self._starting:
-            self._closed = True
-            if self._process:
-                self._process.close()
+        self._lasting.close()
+        self._embedder.close()
+
+    def renewed(self, threads: int | None = None, more: Mapping[str, Voice] | None = None) -> LlamaCppEngine:
+        """Another engine of these models, and of `more`, which read as many tokens; raises Refusal.
+
+        Those that this one had already are held to what they answered when they were checked first.
+        """
+        kept = {
+            name: replace(voice, reference=voice.reference or self.fingerprints[name].tokens)
+            for name, voice in self._voices.items()
+        }
+        held = self._settings
+        added = {
+            name: replace(voice, reader=replace(voice.reader, context=held.context))
+            for name, voice in (more or {}).items()
+        }
+        threads = threads or held.threads
+        return LlamaCppEngine(Path(held.base), kept | added, held.slots, threads, self._check_every, held.exact)
+
+    @property
+    def threads(self) -> int:
+        """The threads that it computes with."""
+        return self._settings.threads
 
     @property
     def process(self) -> LlamaCppProcess | None:
         """The process that was started last."""
-        return self._process
+        return self._lasting.process
 
     def _answer(
         self, request: Request, prompt: list[int], budget: int, cancelled: Callable[[], bool]
@@ -142,10 +163,10 @@ class LlamaCppEngine:
         self, request: Request, slot: int, ids: list[int], budget: int, cancelled: Callable[[], bool]
     ) -> Iterator[Piece]:
         name = request.model
-        self._running()
+        self._lasting.running()
         if time.monotonic() - self._checked.get(name, -self._check_every) >= self._check_every:
             self._check(name, slot)
-        self._require_served(name)
+        self._served(name)
         if self._read(name, slot, ids, cancelled):
             if request.schema is not None:
                 yield from self._constrained(request, slot, ids, budget, cancelled)
@@ -239,37 +260,32 @@ class LlamaCppEngine:
 
     def _post(self, name: str, slot: int, ids: Sequence[int], count: int, more: Mapping[str, Any]) -> dict[str, Any]:
         fields = ["tokens", "completion_probabilities"]
-        return self._running().ask({**self._body(name, slot, ids, count), **more, "response_fields": fields})
+        return self._lasting.running().ask({**self._body(name, slot, ids, count), **more, "response_fields": fields})
 
     def _stream(
         self, name: str, slot: int, ids: Sequence[int], count: int, more: Mapping[str, Any]
     ) -> Iterator[dict[str, Any]]:
-        return self._running().stream({**self._body(name, slot, ids, count), **more})
+        return self._lasting.running().stream({**self._body(name, slot, ids, count), **more})
 
     def _body(self, name: str, slot: int, ids: Sequence[int], count: int) -> dict[str, Any]:
         """A request that names every adapter, since llama.cpp would let the one of another request speak."""
-        adapter = str(self._voices[name].adapter)
         return {
             "prompt": list(ids),
             "n_predict": count,
             "id_slot": slot,
-            "lora": [{"id": i, "scale": 1.0 if path == adapter else 0.0} for i, path in enumerate(self._adapters)],
+            "lora": self._scales(name),
             "cache_prompt": True,
             "return_tokens": True,
         }
 
-    def _running(self) -> LlamaCppProcess:
-        """The process, started anew if the one before has ended."""
-        with self._starting:
-            if self._closed:
-                raise Interrupted
-            if self._process is None or not self._process.alive:
-                if self._process:
-                    self._process.close()
-                self._held.clear()
-                self._checked.clear()
-                self._process = LlamaCppProcess(self._settings)
-            return self._process
+    def _scales(self, name: str) -> list[dict[str, Any]]:
+        adapter = str(self._voices[name].adapter)
+        return [{"id": i, "scale": float(path == adapter)} for i, path in enumerate(self._settings.adapters)]
+
+    def _forget(self) -> None:
+        """What was known of a process that has ended."""
+        self._held.clear()
+        self._checked.clear()
 
     def _check(self, name: str, slot: int) -> None:
         """Withdraw a model that answers otherwise than when it was first asked, or than its reference says."""
@@ -284,7 +300,7 @@ class LlamaCppEngine:
     def fingerprint(self, name: str, slot: int) -> Fingerprint:
         """How a model answers now, asked in a slot that nobody else uses meanwhile."""
         reader = self._voices[name].reader
-        greeting = ChatRequest(model=name, messages=(Message("user", "Hello"),), temperature=0.0, top_logprobs=2)
+        greeting = ChatRequest(model=name, messages=(Message("user", GREETING),), temperature=0.0, top_logprobs=2)
         ids, budget = reader.read(greeting)
         start = len(ids)
         logprobs: list[TokenLogprob] = []
@@ -295,12 +311,15 @@ class LlamaCppEngine:
             logprobs.append(logprob)
         return Fingerprint(tuple(ids[start:]), tuple(logprobs))
 
-    def _require_served(self, name: str) -> None:
+    def _served(self, name: str) -> Voice:
         if name in self._withdrawn:
-            raise Refusal(
+            raise Unavailable(
                 f"{name} does not answer as it did when it was checked, so it is served no longer; start anew, and "
                 "export it again if that does not help."
             )
+        if name not in self._voices:
+            raise UnknownModel(name, self.models())
+        return self._voices[name]
 
     def _nearest(self, free: Sequence[int], name: str, prompt: Sequence[int]) -> int:
         """The slot that has read most of the prompt already."""

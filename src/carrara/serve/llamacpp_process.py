@@ -9,17 +9,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from carrara.errors import Refusal, one_line
 from carrara.models.gguf import check_header
 from carrara.models.machine import cores_of_container, count_cores
-from carrara.serve.engine import Interrupted
+from carrara.serve.engine import Interrupted, Unavailable
+
+if TYPE_CHECKING:
+    import psutil
 
 _CHILD = Path(__file__).with_name("llamacpp_child.py")
 _SOCKET = "engine.sock"  # llama.cpp takes a name with this ending for a socket's
@@ -33,7 +37,8 @@ _LOOK = 0.2  # seconds for which it is looked at how busy the machine is
 class Settings:
     """What a process serves: files, slots of `context` tokens each, threads.
 
-    `exact` keeps keys and values in float32, and computes attention in it.
+    `exact` keeps keys and values in float32, and computes attention in it. `embeds` makes a process that gives vectors,
+    and writes nothing.
     """
 
     base: str
@@ -42,6 +47,7 @@ class Settings:
     slots: int
     threads: int
     exact: bool
+    embeds: bool = False
 
 
 class LlamaCppProcess:
@@ -87,14 +93,13 @@ class LlamaCppProcess:
 
     def ask(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of /completion to `body`; raises Interrupted, or Refusal with llama.cpp's reason."""
-        content = json.dumps(body)
-        try:
-            response = self._client.post("/completion", content=content, headers=_JSON)
-        except _GONE as error:
-            self._give_up()
-            raise Interrupted from error
-        _require_ok(response)
-        return response.json()
+        return self._post("/completion", body)
+
+    def embed(self, ids: Sequence[int], adapters: Sequence[Mapping[str, Any]]) -> list[float]:
+        """The mean of the last hidden states of tokens; raises as `ask` does. One text at a time may be embedded."""
+        self._post("/lora-adapters", adapters)  # an embedding request that names adapters gets none of them
+        (found,) = self._post("/embedding", {"content": list(ids), "embd_normalize": -1})
+        return found["embedding"][0]
 
     def stream(self, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of /completion; what is not taken is not computed. Raises as `ask` does."""
@@ -121,6 +126,15 @@ class LlamaCppProcess:
                     pipe.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def _post(self, path: str, body: object) -> Any:
+        try:
+            response = self._client.post(path, content=json.dumps(body), headers=_JSON)
+        except _GONE as error:
+            self._give_up()
+            raise Interrupted from error
+        _require_ok(response)
+        return response.json()
+
     def _give_up(self) -> None:
         """See to it that the process is known to have ended: its socket closes a moment before it does."""
         self._process.kill()
@@ -142,6 +156,42 @@ class LlamaCppProcess:
             raise Refusal(f"llama.cpp cannot load {files}: {said}; make the files again, or use another engine.")
 
 
+class Lasting:
+    """A process that is started when it is first asked for, and anew where it has ended."""
+
+    def __init__(self, settings: Settings, on_start: Callable[[], None] = lambda: None) -> None:
+        """`on_start` is called before each start."""
+        self._settings = settings
+        self._on_start = on_start
+        self._starting = threading.Lock()
+        self._closed = False
+        self.process: LlamaCppProcess | None = None  # the one that was started last
+
+    def running(self) -> LlamaCppProcess:
+        """The process; raises Unavailable where it cannot be started, and Interrupted once closed."""
+        with self._starting:
+            if self._closed:
+                raise Interrupted
+            if self.process is None or not self.process.alive:
+                if self.process:
+                    self.process.close()
+                self._on_start()
+                try:
+                    self.process = LlamaCppProcess(self._settings)
+                except Refusal as error:
+                    raise Unavailable(str(error)) from error
+                except OSError as error:
+                    raise Unavailable(f"llama.cpp's process cannot be started ({error.strerror}).", 60) from error
+            return self.process
+
+    def close(self) -> None:
+        """End the process; none is started any more."""
+        with self._starting:
+            self._closed = True
+            if self.process:
+                self.process.close()
+
+
 def _require_ok(response: httpx2.Response) -> None:
     if response.status_code != 200:
         raise Refusal(f"llama.cpp refuses this request: {one_line(response.json()['error']['message'])}.")
@@ -150,10 +200,27 @@ def _require_ok(response: httpx2.Response) -> None:
 def free_threads() -> int:
     """The threads that llama.cpp may have: the cores given to this process, less those busy with something else now.
 
-    One is left over at least: its threads wait for each other by spinning, and as soon as anything else runs on their
-    cores, all of them are many times slower than all but one.
+    What this process and its children compute meanwhile is theirs. One core is left over at least: llama.cpp's threads
+    wait for each other by spinning, and as soon as anything else runs on their cores, all of them are many times slower
+    than all but one.
     """
     import psutil
 
-    busy = round(psutil.cpu_percent(_LOOK) / 100 * (psutil.cpu_count() or 1))
-    return int(max(1, min(count_cores() - max(1, busy), cores_of_container())))
+    own = psutil.Process()
+    mine = [own, *own.children()]
+    before = _used(mine)
+    busy = psutil.cpu_percent(_LOOK) / 100 * (psutil.cpu_count() or 1)
+    others = round(busy - (_used(mine) - before) / _LOOK)
+    return int(max(1, min(count_cores() - max(1, others), cores_of_container())))
+
+
+def _used(processes: Sequence[psutil.Process]) -> float:
+    """The seconds of a core that processes have used; one that has ended counts for none."""
+    import psutil
+
+    seconds = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            seconds += times.user + times.system
+    return seconds

@@ -11,6 +11,7 @@ from carrara.serve.chat import ChatBody
 from carrara.serve.completions import TextBody
 from carrara.serve.embeddings import EmbeddingsBody
 from carrara.serve.protocol import IGNORED, Body
+from carrara.serve.tools import CALLS
 
 _JSON = "application/json"
 _ERRORS = {
@@ -24,7 +25,7 @@ _ERRORS = {
     "421": "The Host header does not name this server.",
     "429": "Too many requests; Retry-After says when to come back.",
     "500": "The answer failed inside the server.",
-    "503": "The server is being stopped.",
+    "503": "The server is being stopped, or the model cannot be asked for now.",
 }
 _ANYWHERE = ("401", "403", "421", "429", "503")
 _COUNT = {"type": "integer", "minimum": 0}
@@ -134,8 +135,9 @@ def _list(items: Mapping[str, Any]) -> dict[str, Any]:
 def _answers() -> dict[str, Any]:
     text, number, anything = {"type": "string"}, {"type": "number"}, {"type": ["object", "null"]}
     counts = _object(prompt_tokens=_COUNT, completion_tokens=_COUNT, total_tokens=_COUNT)
-    reason = {"enum": ["stop", "length"]}
-    message = _object(role={"const": "assistant"}, content=text, refusal={"type": "null"})
+    reason = {"enum": ["stop", "length", "tool_calls"]}
+    message = _object(role={"const": "assistant"}, content={"type": ["string", "null"]}, refusal={"type": "null"})
+    message["properties"]["tool_calls"] = CALLS
 
     def completion(kind: str, **said: Any) -> dict[str, Any]:
         choice = _object(index=_COUNT, **said, logprobs=anything, finish_reason=reason)

@@ -13,15 +13,17 @@ MOST_ANSWERS = 8  # to one request, by `n`
 MOST_TOKENS = 2**31  # engines count in 32 bits
 MOST_LOGPROBS = 20  # likeliest tokens at a place
 
+MOST_LEVELS = 32  # of nesting in a schema, or in the arguments of a call
+
 _DEEPEST = 64  # levels of nesting in a body
 _MOST_BRACKETS = 50_000  # in a body; a parser takes long over millions of lists, and nobody is served meanwhile
 _LONGEST_STOP = 1000  # characters
+_LONGEST_SCHEMA = 64 << 10  # bytes
 
 # Fields of the protocol that don't change the answer, whatever they hold.
 IGNORED = frozenset(
     {
         "metadata",
-        "parallel_tool_calls",
         "prediction",
         "prompt_cache_key",
         "prompt_cache_options",
@@ -135,18 +137,23 @@ def parse_body(kind: type[_Some], raw: bytes) -> _Some:
     try:
         value = json.loads(raw)
         encode(value)  # fails on half a surrogate pair, which JSON can escape
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise _too_deep() from error
+    except ValueError as error:
         raise ApiError(400, "invalid_json", "the body is no valid JSON of Unicode text; send one in UTF-8.") from error
     if not isinstance(value, dict):
         raise ApiError(400, "invalid_json", "the body is no JSON object; send one with a model and what to answer.")
     if is_deeper(value, _DEEPEST):
-        message = f"the body is nested deeper than {_DEEPEST} levels; send a flatter one."
-        raise ApiError(400, "invalid_json", message)
+        raise _too_deep()
     known = {key: item for key, item in value.items() if key not in IGNORED}
     try:
         return kind.model_validate(without_neutral(known, kind.neutral, ""))
     except ValidationError as error:
         raise _first_fault(error) from error
+
+
+def _too_deep() -> ApiError:
+    return ApiError(400, "invalid_json", f"the body is nested deeper than {_DEEPEST} levels; send a flatter one.")
 
 
 def is_deeper(value: Any, levels: int) -> bool:
@@ -156,6 +163,28 @@ def is_deeper(value: Any, levels: int) -> bool:
     if not levels:
         return True
     return any(is_deeper(item, levels - 1) for item in (value.values() if isinstance(value, dict) else value))
+
+
+def check_schema(schema: Mapping[str, Any], field: str) -> None:
+    """Refuse what costs too much to make a grammar or a prompt of; nothing may be fetched for it, either."""
+    fault = None
+    if is_deeper(schema, MOST_LEVELS):
+        fault = f"the schema is nested deeper than {MOST_LEVELS} levels; send a flatter one."
+    elif len(encode(schema)) > _LONGEST_SCHEMA:
+        fault = f"the schema is longer than {_LONGEST_SCHEMA >> 10} KiB; shorten it."
+    elif _refers_elsewhere(schema):
+        fault = "a $ref of the schema leads out of it; only those that begin with # can be followed."
+    if fault:
+        raise ApiError(400, "invalid_value", f"'{field}' is not usable: {fault}", field)
+
+
+def _refers_elsewhere(value: Any) -> bool:
+    if isinstance(value, dict):
+        target = value.get("$ref")
+        if isinstance(target, str) and not target.startswith("#"):
+            return True
+        return any(map(_refers_elsewhere, value.values()))
+    return isinstance(value, list) and any(map(_refers_elsewhere, value))
 
 
 def without_neutral(fields: Mapping[str, Any], neutral: Neutral, place: str) -> dict[str, Any]:

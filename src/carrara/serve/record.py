@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import re
 import time
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 ANSWERING = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 
 _KEY = "carrara.record"
+_LONGEST_NAME = 1000  # characters, beyond which a name is no model's
 _SANE_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,15 @@ class Record:
     first_token: float | None = None
     asked: str = ""
     said: str = ""
+    engine: str = ""
+
+    @property
+    def named(self) -> str:
+        """The model's name for logs: whole up to a bound, for it may be a path or a client's nonsense."""
+        if len(self.model) <= _LONGEST_NAME:
+            return self.model
+        digest = hashlib.sha256(self.model.encode("utf-8", errors="replace")).hexdigest()
+        return f"{self.model[:_LONGEST_NAME]}… (SHA-256 of the whole name {digest})"
 
     @property
     def seconds(self) -> float:
@@ -55,7 +66,7 @@ class Record:
             request=self.request,
             who=self.who,
             route=self.route,
-            model=self.model,
+            model=self.named,
             status=self.status,
             reason=self.reason,
             prompt_tokens=self.prompt_tokens,
@@ -63,6 +74,7 @@ class Record:
             seconds=self.seconds,
             asked=self.asked,
             said=self.said,
+            engine=self.engine,
         )
 
 

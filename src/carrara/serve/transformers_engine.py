@@ -10,10 +10,13 @@ from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.models.adapters import Adapted, load_together, switched_on
 from carrara.models.embedder import embed
+from carrara.models.passes import cut_by_length
 from carrara.serve.engine import ChatRequest, ContextExceeded, Embedded, Piece, TextRequest, UnknownModel, Unsupported
 from carrara.serve.generation import generate
 from carrara.serve.line import Line
 from carrara.serve.reader import Reader, reader_in, require_chat
+
+_EMBEDDED_AT_ONCE = 2048  # tokens of texts, between two looks at whether who asked has given up
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,29 @@ class TransformersEngine:
         prompt, budget = voice.reader.read(request)
         return self._answer(voice, prompt, request, budget, cancelled)
 
-    def embed(self, model: str, texts: Sequence[str]) -> Embedded:
+    def embed(self, model: str, texts: Sequence[str], cancelled: Callable[[], bool]) -> Embedded:
         """See Engine: the mean of a text's last hidden states, as `carrara.models.embedder` takes it.
 
         A text that does not fit is refused, and so is one without tokens.
         """
         voice = self._voice(model)
-        longest = max((len(voice.reader.tokenizer.encode(text)) for text in texts), default=0)
-        if longest > voice.reader.context:
-            raise ContextExceeded(longest, None, voice.reader.context)
-        with self._line.turn(lambda: False), switched_on(voice.adapted) as loaded:
-            read = embed(loaded, texts)
-        vectors = tuple(_normalised(index, each.vector.tolist()) for index, each in enumerate(read))
-        return Embedded(vectors, sum(each.tokens for each in read))
+        sizes = [len(voice.reader.tokenizer.encode(text)) for text in texts]
+        if max(sizes, default=0) > voice.reader.context:
+            raise ContextExceeded(max(sizes), None, voice.reader.context)
+        found: dict[int, tuple[float, ...]] = {}
+        for places in cut_by_length(sizes, lambda count, longest: count * longest <= _EMBEDDED_AT_ONCE):
+            with self._line.turn(cancelled) as place:
+                if place is None or cancelled():
+                    break
+                with switched_on(voice.adapted) as loaded:
+                    read = embed(loaded, [texts[index] for index in places])
+            for index, each in zip(places, read, strict=True):
+                found[index] = _normalised(index, each.vector.tolist())
+        return Embedded(tuple(found[index] for index in sorted(found)), sum(sizes))
+
+    def describe(self, model: str) -> str:
+        """See Engine."""
+        return f"transformers {str(self._voices[model].adapted.loaded.dtype).removeprefix('torch.')}"
 
     def close(self) -> None:
         """See Engine; the networks go with the process."""

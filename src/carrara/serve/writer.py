@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from carrara.serve.engine import FinishReason, Piece, Request, TokenLogprob
+from carrara.serve.engine import FinishReason, Piece, Request, TokenLogprob, ToolCall
 from carrara.serve.reader import Reader
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Writer:
 
     def __init__(self, reader: Reader, request: Request, prompt_tokens: int, budget: int) -> None:
         self._detokenizer, self._stops = Detokenizer(reader.tokenizer), StopFilter(request.stop)
+        self._calls = reader.calls(request)
         self._ends, self._prompt_tokens, self._budget = reader.ends, prompt_tokens, budget
         self._count = 0
         self._decoded, self._shown = 0, 0  # characters
@@ -71,13 +72,24 @@ class Writer:
             reason = "length"
         if reason is None:
             self._shown += len(text)
-            return Piece(text, logprobs=self._tell(end_only=True)) if text else None
+            said, calls = self._calls.add(text)
+            if self._calls.full:
+                return self._last(said, calls, "stop", self._tell(end_only=True))
+            return Piece(said, logprobs=self._tell(end_only=True), tool_calls=calls) if said or calls else None
         text += self._show(self._detokenizer.rest(), None)
         cut = self._stops.stopped
         text += self._stops.rest()
         self._shown += len(text)
         logprobs = self._tell(end_only=False) if cut else tuple(each for _, _, each in self._untold)
-        return Piece(text, "stop" if cut else reason, self._prompt_tokens, self._count, logprobs)
+        (said, calls), (rest, more) = self._calls.add(text), self._calls.rest()
+        return self._last(said + rest, calls + more, "stop" if cut else reason, logprobs)
+
+    def _last(
+        self, text: str, calls: tuple[ToolCall, ...], reason: FinishReason, logprobs: tuple[TokenLogprob, ...]
+    ) -> Piece:
+        if reason == "stop" and self._calls.called:
+            reason = "tool_calls"
+        return Piece(text, reason, self._prompt_tokens, self._count, logprobs, calls)
 
     def _show(self, text: str, logprob: TokenLogprob | None) -> str:
         if logprob is not None:

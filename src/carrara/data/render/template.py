@@ -76,19 +76,20 @@ def any_of(words: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, sorted(filter(None, words), key=len, reverse=True))) or "(?!)")
 
 
-def prompt_text(template: ChatTemplate, messages: Sequence[Message]) -> str:
-    """The text that asks the model for the next assistant message."""
-    _require_unforged(template, messages, ())
-    return template.text([_turn(message) for message in messages], (), answer=True)
+def prompt_text(template: ChatTemplate, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The text that asks the model for the next assistant message, which may call `tools`."""
+    turns = [_turn(message) for message in messages]
+    _require_unforged(template, turns, tools)
+    _require_tools_shown(template, turns, tools)
+    return template.text(turns, tools, answer=True)
 
 
 def chat_pieces(template: ChatTemplate, example: Example) -> list[Piece]:
     """Context and answer in turn, up to the last answer learned; raises Refusal if the template cannot tell them."""
     until = example.supervised[-1] + 1
     turns = [_turn(message) for message in example.messages[:until]]
-    _require_unforged(template, example.messages[:until], example.tools)
-    if example.tools or any(turn["role"] == "tool" or "tool_calls" in turn for turn in turns):
-        _require_tools_shown(template, turns, example.tools)
+    _require_unforged(template, turns, example.tools)
+    _require_tools_shown(template, turns, example.tools)
     pieces: list[Piece] = []
     done = ""
     for index in example.supervised:
@@ -156,6 +157,8 @@ def _require_tools_shown(template: ChatTemplate, turns: Sequence[Turn], tools: S
 
     Found out by rendering marks in their place: the names and texts themselves may stand elsewhere by chance.
     """
+    if not tools and not any(turn["role"] == "tool" or "tool_calls" in turn for turn in turns):
+        return
     marks: dict[str, str] = {}
 
     def mark(what: str) -> str:
@@ -189,10 +192,10 @@ def _require_tools_shown(template: ChatTemplate, turns: Sequence[Turn], tools: S
 # ---- control tokens ----
 
 
-def _require_unforged(template: ChatTemplate, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> None:
-    for message in messages:
-        texts = (message.content, *_texts(message.extra)) if message.extra else (message.content,)
-        _require_no_control(template, "a message", texts)
+def _require_unforged(template: ChatTemplate, turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> None:
+    """Look at turns as the template is given them: JSON text can hide a control token behind escapes."""
+    for turn in turns:
+        _require_no_control(template, "a message", _texts(turn))
     if tools:
         _require_no_control(template, "a tool", _texts(tools))
 

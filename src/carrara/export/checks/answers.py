@@ -76,7 +76,7 @@ def check_answers(scored: Loaded, exported: Loaded, form: Form, texts: Sequence[
         longest = min(_LENGTH, scored.context)
         rows = [ids for text in texts if len(ids := scored.tokenizer.encode(text)[:longest]) > 1][:_TEXTS]
         passages = _gone_through(scored, exported, rows, [1] * len(rows))
-        bounds = _bounds(form, passages)
+        bounds = bounds_of(form, _loss(passages, "meant"), passages[0].meant.shape[-1])
         yield from _on_texts(passages, bounds, form)
         prompts = [*_prompts(scored), *(ids[: len(ids) // 2] for ids in rows[:2])]
         ends = end_tokens(scored)
@@ -129,10 +129,13 @@ def _prompts(loaded: Loaded) -> list[list[int]]:
     return [prompt for prompt in prompts if len(prompt) < loaded.context]
 
 
-def _bounds(form: Form, passages: Sequence[_Passage]) -> Bounds:
-    """The form's bounds; wide ones where the scored model predicts text no better than who knows nothing."""
+def bounds_of(form: Form, loss: float, vocabulary: int) -> Bounds:
+    """The form's bounds; wide ones where the scored model predicts text no better than who knows nothing.
+
+    `loss` is its loss on text in nats a token, `vocabulary` the number of tokens that it chooses among.
+    """
     bounds = _BOUNDS[form]
-    if bounds is _EXACT or _loss(passages, "meant") < math.log(passages[0].meant.shape[-1]):
+    if bounds is _EXACT or loss < math.log(vocabulary):
         return bounds
     wider, wide = bounds.kl * _OF_GUESSING, bounds.perplexity * _OF_GUESSING
     return Bounds(kl=wider, perplexity=wide, margin=math.inf, same=bounds.same, stop=1.0)
