@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 import pytest
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import SecretStr
 
 from carrara.serve.transformers_engine import TransformersEngine
@@ -125,6 +125,14 @@ def test_openai_and_a_network(tiny_url: str, engine: TransformersEngine) -> None
 
 def langchain_of(url: str, **settings: Any) -> ChatOpenAI:
     return ChatOpenAI(base_url=url, api_key=SecretStr(PLAIN_KEY), model="m", max_retries=0, **settings)
+
+
+def test_langchain_embeds(url: str) -> None:
+    embedder = OpenAIEmbeddings(
+        base_url=url, api_key=SecretStr(PLAIN_KEY), model="m", check_embedding_ctx_length=False, max_retries=0
+    )
+    (vector,) = embedder.embed_documents(["marble"])
+    assert sum(value * value for value in vector) == pytest.approx(1)
 
 
 def test_langchain_invokes(url: str) -> None:

@@ -115,8 +115,9 @@ def test_what_cannot_be_added_changes_nothing(
     before = pids(bases)
     exported.append("other")
     other = replace(make_base(tmp_path / "other", seed=9), name="other")
-    with pytest.raises(Refusal, match="other cannot be a GGUF file"):
-        bases.add({"other": other})
+    for models in ({"other": other}, {"run/two": tiny_models["run/two"], "other": other}):
+        with pytest.raises(Refusal, match="other cannot be a GGUF file"):
+            bases.add(models)
     assert (bases.models(), pids(bases)) == (["base", "run/one"], before)
 
 
@@ -134,8 +135,10 @@ def test_a_job_beside_it_gives_threads_back_and_takes_them(bases: LlamaCppBases)
     assert told(chat(bases, "run/one", "hello", max_tokens=60)) == whole
     assert told([first, *under_way]) == whole
     _wait(lambda: not runs(before))
+    relay.engine._withdrawn.add("run/one")
     bases.use(1)
     assert relay.engine.threads == 1
+    assert bases.models() == ["base"]  # another process makes no wrong model right
     now = pids(bases)
     bases.use(1)
     assert pids(bases) == now  # nothing is started for nothing

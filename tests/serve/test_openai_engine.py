@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx2
 import pytest
 
 from carrara.data.example import Message
 from carrara.errors import Refusal
+from carrara.serve import openai_engine
 from carrara.serve.engine import ChatRequest, ToolCall, Tools, Unavailable
-from carrara.serve.openai_engine import OpenAIEngine
+from carrara.serve.openai_engine import OpenAIEngine, _Wire, open_client
 from carrara.serve.transformers_engine import TransformersEngine
 
 from .asking import CHAT, HELLO, client_of, error_of
@@ -148,12 +150,118 @@ def test_waiting_is_given_up_while_the_server_is_silent() -> None:
         assert time.monotonic() - began < 1
 
 
+@contextmanager
+def silent(*lines: str) -> Iterator[tuple[str, threading.Event, threading.Event]]:
+    """A server that answers with these lines and then with nothing; yields also when it is asked, and left."""
+    asked, gone = threading.Event(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.wfile.write(b'HTTP/1.1 200 OK\r\n\r\n{"data": [{"id": "m"}]}')
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.wfile.write("".join(lines).encode())
+            asked.set()
+            if not self.rfile.read(1):
+                gone.set()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1", asked, gone
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("lines", [(), ("HTTP/1.1 200 OK\r\n\r\n",), ("HTTP/1.1 200 OK\r\n\r\n", ": ping\n\n")])
+def test_a_client_that_leaves_frees_a_server_that_is_silent(lines: tuple[str, ...]) -> None:
+    """Before it has answered at all, and between two pieces."""
+    with silent(*lines) as (url, asked, gone):
+        asking = OpenAIEngine(url)
+        assert chat(asking, "m", "hello", cancelled=asked.is_set) == []
+        assert gone.wait(1)
+        asking.close()
+
+
+def test_a_client_that_leaves_ends_an_answer_without_pieces() -> None:
+    """The lines go on, and none of them is a piece."""
+    asked, left = 0, threading.Event()
+
+    def lines() -> Iterator[str]:
+        nonlocal asked
+        while asked < 1000:
+            asked += 1
+            if asked == 5:
+                wire.cut()
+                left.set()
+            yield ": ping"
+
+    wire = _Wire()
+    assert list(wire.until_cut(lines())) == [": ping"] * 4
+    assert (asked, left.is_set()) == (5, True)
+
+
+def test_too_many_at_once_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_engine, "_LIMITS", httpx2.Limits(max_connections=1, max_keepalive_connections=0))
+    monkeypatch.setattr(openai_engine, "_TIMEOUT", httpx2.Timeout(600.0, pool=0.1))
+    with silent('HTTP/1.1 200 OK\r\n\r\ndata: {"choices": [{"delta": {"content": "a"}}]}\n\n') as (url, _, _):
+        asking = OpenAIEngine(url)
+        first = asking.answer(ChatRequest(model="m", messages=(Message("user", "hello"),)), lambda: False)
+        assert next(first).text == "a"
+        with pytest.raises(Unavailable, match="is asked by too many at once; ask again later") as refused:
+            chat(asking, "m", "hello")
+        asking.close()
+    assert refused.value.retry_after == 5
+
+
+@pytest.mark.parametrize(
+    ("told", "calls", "ending"),
+    [
+        ("stop", False, "stop"),
+        ("eos_token", False, "stop"),
+        ("length", False, "length"),
+        ("length", True, "length"),
+        ("stop", True, "tool_calls"),
+        ("tool_calls", True, "tool_calls"),
+        ("content_filter", False, None),
+        ("abort", True, None),
+        (["stop"], False, None),
+    ],
+)
+def test_an_answer_looks_complete_only_if_it_is(told: Any, calls: bool, ending: str | None) -> None:
+    call = {"index": 0, "id": "c1", "function": {"name": "x", "arguments": "{}"}}
+    delta = {"content": "a", "tool_calls": [call] if calls else None}
+    event = json.dumps({"choices": [{"delta": delta, "finish_reason": told}], "error": None})
+    with saying(200, f"data: {event}\n\ndata: [DONE]\n\n") as url:
+        pieces = OpenAIEngine(url).answer(ChatRequest(model="m", messages=()), lambda: False)
+        assert next(pieces).text == "a"
+        if ending:
+            assert next(pieces).finish_reason == ending
+        else:
+            with pytest.raises(Unavailable):
+                next(pieces)
+
+
+def test_what_was_filtered_is_told() -> None:
+    with (
+        saying(200, 'data: {"choices": [{"delta": {}, "finish_reason": "content_filter"}]}\n\n') as url,
+        pytest.raises(Unavailable, match="broke the answer off for the reason 'content_filter'; tell whoever") as told,
+    ):
+        chat(OpenAIEngine(url), "m", "hello")
+    assert told.value.retry_after is None
+
+
 @pytest.mark.parametrize(
     ("status", "body", "sentence", "wait"),
     [
         (400, '{"error": {"message": "the field x is wrong"}}', "refuses the request: the field x is wrong", "no"),
         (404, "{}", "refuses the request: status 404", "no"),
-        (401, "{}", "does not accept the key", None),
+        (401, "{}", "does not accept the key; tell whoever runs this server.$", None),
         (429, "slow down", "refuses the request: status 429", 7),
         (302, "", "refuses the request: status 302", None),
         (500, '{"error": "no"}', "refuses the request: status 500", 7),
@@ -161,6 +269,16 @@ def test_waiting_is_given_up_while_the_server_is_silent() -> None:
         (200, "data: {nonsense\n\n", "does not answer as OpenAI's servers do", None),
         (200, 'data: {"choices": [{"delta": {"content": "a"}}]}\n\n', "the answer breaks off", None),
         (200, 'data: {"choices": 5}\n\n', "does not answer as OpenAI's servers do", None),
+        (200, "data: [5]\n\n", "does not answer as OpenAI's servers do .*; tell whoever runs this server.$", None),
+        (200, 'data: {"choices": [{"delta": null}]}\n\n', "does not answer as OpenAI's servers do", None),
+        (200, 'data: {"choices": [{"delta": {"content": 5}}]}\n\n', "does not answer as OpenAI's servers do", None),
+        (200, f"data: {'[' * 100_000}\n\n", "does not answer as OpenAI's servers do", None),
+        (
+            200,
+            'data: {"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "c", "function": "x"}]}}]}\n\n',
+            "does not answer as OpenAI's servers do",
+            None,
+        ),
         (200, 'data: {"choices": [{"delta": {"tool_calls": [{"index": 0}]}}]}\n\n', "does not answer as OpenAI", None),
         (200, 'data: {"error": {"message": "out of memory"}}\n\n', "breaks off: out of memory", None),
     ],
@@ -175,7 +293,17 @@ def test_failures_become_sentences_that_say_whose_fault_it_is(
     assert getattr(refused.value, "retry_after", "no") == wait
 
 
-@pytest.mark.parametrize("body", ["{}", "[]", '{"data": [{"index": 0}], "usage": {}}', '{"data": 5}', "nonsense"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        "[]",
+        '{"data": [{"index": 0}], "usage": {}}',
+        '{"data": 5}',
+        "nonsense",
+        '{"data": [{"index": 0, "embedding": ["a"]}]}',
+    ],
+)
 def test_vectors_that_are_none_are_told(body: str) -> None:
     with saying(200, body) as url, pytest.raises(Unavailable, match="does not answer as OpenAI's servers do"):
         OpenAIEngine(url).embed("m", ["hello"], lambda: False)
@@ -203,11 +331,46 @@ def test_a_missing_or_wrong_key_is_told(engine: TransformersEngine, monkeypatch:
             OpenAIEngine(url, "NO_SUCH_KEY")
         assert seen == []
         monkeypatch.setenv("SOME_KEY", "wrong")
-        with pytest.raises(Refusal, match="does not accept the key"):
+        with pytest.raises(Refusal, match=r"does not accept the key; check the URL and .* variable SOME_KEY"):
             OpenAIEngine(url, "SOME_KEY")
+        monkeypatch.setenv("SOME_KEY", f" {KEY}\n")
+        OpenAIEngine(url, "SOME_KEY").close()
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:9/v1", "http://[", "nonsense", "ftp://127.0.0.1/v1"])
+@pytest.mark.parametrize("key", ["secret\r\nX-Evil: 1", "secret\x00", "sécret", "“secret”"])
+def test_a_key_that_is_none_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr("os.environ", {"SOME_KEY": key})
+    with pytest.raises(Refusal, match="the key in SOME_KEY has a character that no key has") as refused:
+        open_client("https://example.org/v1", "SOME_KEY")
+    assert "cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "fine"),
+    [
+        ("http://127.0.0.1:1/v1", True),
+        ("http://127.3.2.1/v1", True),
+        ("http://[::1]:1/v1", True),
+        ("http://LOCALHOST/v1", True),
+        ("https://example.org/v1", True),
+        ("http://example.org/v1", False),
+        ("http://192.168.0.1/v1", False),
+        ("http://localhost.example.org/v1", False),
+    ],
+)
+def test_a_key_crosses_no_network_in_the_clear(url: str, fine: bool) -> None:
+    open_client(url, None).close()
+    if fine:
+        open_client(url, "SOME_KEY").close()
+    else:
+        with pytest.raises(Refusal, match="would get the key of SOME_KEY unencrypted; use https, or a server of this"):
+            open_client(url, "SOME_KEY")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:9/v1", "http://[", "http://[x/v1", "http://localhost:abc/v1", "nonsense", "ftp://127.0.0.1/v1"],
+)
 def test_nobody_there_is_told(url: str) -> None:
     with pytest.raises(Refusal, match="check the URL"):
         OpenAIEngine(url)

@@ -115,7 +115,8 @@ def test_the_command_that_starts_vllm(tiny_models: dict[str, Model], tmp_path: P
     one, two = tiny_models["run/one"], tiny_models["run/two"]
     told = how_to_start([tiny_models["base"], one, two])
     command = told.partition("start it with `")[2].partition("`")[0]
-    assert f"vllm serve {one.path} --host 127.0.0.1" in command
+    assert f'vllm serve {one.path} --host 127.0.0.1 --port 8000 --api-key "$CARRARA_ENGINE_KEY"' in command
+    assert "export CARRARA_ENGINE_KEY=$(" in told
     assert "--enable-lora --max-loras 2 --max-lora-rank 8 --lora-modules" in command
     assert command.endswith(f"{vllm_name(one)}={one.adapter} {vllm_name(two)}={two.adapter}")
     assert "lora-modules" not in how_to_start([tiny_models["base"]])
@@ -134,6 +135,11 @@ def test_the_command_that_starts_vllm(tiny_models: dict[str, Model], tmp_path: P
         ("openai", "names no server; write openai=http://HOST:PORT/v1"),
         ("openai=localhost", "names no server"),
         ("vllm=", "names no server"),
+        ("vllm=http:///v1", "names no server"),
+        ("openai=http://localhost:abc/v1", "names no server"),
+        ("openai=http://[x/v1", "names no server"),
+        ("openai=http://me:sesame@127.0.0.1:9/v1", "give the key in the environment variable CARRARA_ENGINE_KEY"),
+        ("openai=http://127.0.0.1:9/v1?api-key=sesame", "has a name, a password or a query in it"),
         ("llamacpp=http://localhost/v1", "there is no engine 'llamacpp=http://localhost/v1'"),
         ("gpu", "--engine takes auto, transformers, llamacpp, openai=URL, vllm or vllm=URL"),
         ("openai=http://127.0.0.1:9/v1", "check the URL"),
@@ -146,6 +152,7 @@ def test_an_engine_that_cannot_be_is_refused(carrara: Command, verb: str, engine
     assert result.returncode == 2
     assert sentence in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
+    assert "sesame" not in result.stderr
 
 
 def test_chat_talks_to_another_server(

@@ -27,6 +27,7 @@ _SIDE_BY_SIDE = 4  # requests that an engine is given at once; one that answers 
 
 
 def serve_command(
+    context: typer.Context,
     models: Annotated[list[str], typer.Argument(metavar="MODEL|RUN…", help="What to serve, under these names.")],
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[
@@ -55,7 +56,7 @@ def serve_command(
     engine: EngineOption = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16; of the engine transformers.")] = "auto",
     join: Annotated[
-        bool, typer.Option("--join", help="Hand the models to your server that runs (at --port), and leave.")
+        bool, typer.Option("--join", help="Hand the models to your server that runs (at --host, --port), and leave.")
     ] = False,
     workspace: WorkspaceOption = None,
 ) -> None:
@@ -65,7 +66,9 @@ def serve_command(
     from carrara.workspace import open_workspace
 
     if join:
-        _join(open_workspace(workspace), port, models)
+        given = _given(context)
+        _require_no_more(given)
+        _join(open_workspace(workspace), host if "host" in given else None, port, models)
         return
     if dtype not in ("auto", "float32", "bfloat16"):
         raise Refusal(f"there is no dtype '{dtype}'; use auto, float32 or bfloat16.")
@@ -114,7 +117,8 @@ def _serve(
 
     with ExitStack() as opened:
         opened.callback(engine.close)
-        opened.enter_context(reachable(workspace, listener.getsockname()[1], add))
+        host, port = listener.getsockname()[:2]
+        opened.enter_context(reachable(workspace, host, port, add))
         audit = AuditLog(audit_path(workspace), roster.digests, audit_contents)
         roles = partial(find_role, workspace)
         app = build_app(engine, keys, terms, on_answer=audit.append, traffic=traffic, roles=roles)
@@ -124,12 +128,27 @@ def _serve(
         serve(app, listener, traffic, opened.close, tls)
 
 
-def _join(workspace: Workspace, port: int | None, models: list[str]) -> None:
+def _given(context: typer.Context) -> set[str]:
+    """The parameters that stand on the command line; those of the environment are for all commands."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+
+
+def _require_no_more(given: set[str]) -> None:
+    """Raises Refusal for parameters that mean nothing to a server that runs."""
+    from carrara.errors import Refusal
+
+    if idle := given - {"join", "workspace", "host", "port", "models"}:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(idle))
+        raise Refusal(f"with --join, {options} would change nothing, since the server runs already; leave that out.")
+
+
+def _join(workspace: Workspace, host: str | None, port: int | None, models: list[str]) -> None:
     from carrara.serve.control import join
 
     progress = make_progress()
     progress.say(f"handing {', '.join(models)} to the server")
-    progress.say(f"the server answers as {', '.join(join(workspace, port, models))}")
+    progress.say(f"the server answers as {', '.join(join(workspace, host, port, models))}")
 
 
 def _keys(workspace: Workspace, key: str | None) -> tuple[Keys, str | None]:

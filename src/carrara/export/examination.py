@@ -14,7 +14,6 @@ from carrara.errors import Refusal
 from carrara.export.checks.check import Form
 from carrara.export.gguf import read_gguf_adapter
 from carrara.export.passport import Passport, check_all_but_weights, examine, require
-from carrara.export.sample import NOTHING, find_sample, score_sample
 from carrara.models import Model
 from carrara.models.forward import decoder_of
 from carrara.models.gguf import convert_gguf
@@ -40,13 +39,17 @@ def examine_package(
     """
     import torch
 
+    # Whoever serves need not wait for what this imports.
+    from carrara.export.sample import NOTHING, SCORE, find_samples, score_sample
+
     device = None if model.four_bit else torch.device("cpu")
     with tempfile.TemporaryDirectory(prefix=".examined.", dir=path.parent) as name:
         exported = load_model(_read_back(model, kind, path, Path(name)), "float32", device)
-        scored, sample = load_model(model, "float32", device), find_sample(workspace, model, progress)
-        more = score_sample(sample, scored, exported, form, progress) if sample else ()
+        scored = load_model(model, "float32", device)
+        more = score_sample(find_samples(workspace, model, progress), scored, exported, form, progress)
         passport = examine(scored, exported, form, _held_out(workspace, model), progress, more)
-        return passport if sample else replace(passport, missing=(NOTHING,))
+        is_told = not passport.holds or any(check.name.startswith(SCORE) for check in passport.checks)
+        return passport if is_told else replace(passport, missing=(NOTHING,))
 
 
 def require_same_settings(model: Model, path: Path) -> None:

@@ -34,7 +34,7 @@ def merge(model: Model, folder: Path) -> None:
             if path.name in MODEL_FILES or path.name.endswith((".safetensors", ".safetensors.index.json")):
                 shutil.copyfile(path, folder / path.name)
         return
-    _require_mergeable(model.adapter, model)
+    require_mergeable(model.adapter, model)
     network = _merged(model)
     model.require_unchanged()
     network.save_pretrained(folder, safe_serialization=True)
@@ -55,7 +55,7 @@ def require_written_out(model: Model) -> None:
         )
 
 
-def _require_mergeable(adapter: Path, model: Model) -> None:
+def require_mergeable(adapter: Path, model: Model) -> None:
     config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
     if config.get("peft_type") not in _MERGED:
         raise Refusal(

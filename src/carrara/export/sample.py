@@ -28,8 +28,10 @@ from carrara.verdict.measures import LOSS, Measure, measures_of, value_of
 from carrara.verdict.statistics import bootstrap_interval, mcnemar_exact
 from carrara.workspace import Workspace
 
-NOTHING = "no task score: the workspace holds no scores of this model on questions at hand, and no rows held out for it"
+SCORE = "task score"
+NOTHING = "no task score: the workspace holds neither enough scored questions at hand nor rows held out for this model"
 _ITEMS, _TOKENS = 50, 1400  # at most; in float32 two cores read so much, twice, in 20 seconds with SmolLM2-135M
+_LEAST = 12  # items: of fewer, hardly any loss could be told from chance
 _CHANCE = 0.01  # flips that are less likely than this in one direction are no chance
 
 
@@ -42,41 +44,43 @@ class Sample:
     measure: Measure
 
 
-def find_sample(workspace: Workspace, model: Model, progress: Progress) -> Sample | None:
-    """The first task with choices that the model was last scored on, else its held-out rows; None where there is none.
-
-    Nothing is fetched.
-    """
+def find_samples(workspace: Workspace, model: Model, progress: Progress) -> Iterator[Sample]:
+    """The tasks with choices that the model was last scored on, then its held-out rows. Nothing is fetched."""
     scores = _scores_of(workspace, model)
     for task in scores.tasks() if scores else ():
         assert scores is not None
         measures = [each for each in measures_of(task, scores.of(task)) if each.kind == "binary"]
         if task in BENCHMARKS and BENCHMARKS[task].kind == "choice" and measures:
             try:
-                return Sample(task, _asked_again(workspace, scores, task, progress), measures[0])
+                yield Sample(task, _asked_again(workspace, scores, task, progress), measures[0])
             except Refusal:  # its questions are not at hand any more
                 continue
     if "dataset" in model.source.inputs:
         dataset = Dataset(workspace.get(model.source.inputs["dataset"]))
         if next(iter(dataset.each("test")), None):
-            return Sample(HELDOUT, partial(heldout_sheet, heldout=dataset, progress=progress), LOSS)
-    return None
+            yield Sample(HELDOUT, partial(heldout_sheet, heldout=dataset, progress=progress), LOSS)
 
 
-def score_sample(sample: Sample, scored: Loaded, exported: Loaded, form: Form, progress: Progress) -> Iterator[Check]:
-    """The check of what a few items show, as soon as it is asked for."""
-    progress.say(f"scoring both on a part of {sample.task}")
-    sheet = sample.sheet(scored)
-    places = _few(sheet)
-    before, after = (_records(loaded, sample, places, progress) for loaded in (scored, exported))
-    check = _flips if sample.measure.kind == "binary" else _loss
-    yield check(sample, scored, form, list(zip(before, after, strict=True)))
+def score_sample(
+    samples: Iterator[Sample], scored: Loaded, exported: Loaded, form: Form, progress: Progress
+) -> Iterator[Check]:
+    """The check of the first sample that can show a loss, as soon as it is asked for; none where there is no such."""
+    for sample in samples:
+        places = _few(sample.sheet(scored))
+        is_binary = sample.measure.kind == "binary"
+        if len(places) >= (_LEAST if is_binary else 2):
+            progress.say(f"scoring both on a part of {sample.task}")
+            before, after = (_records(loaded, sample, places, progress) for loaded in (scored, exported))
+            check = _flips if is_binary else _loss
+            yield check(sample, scored, form, list(zip(before, after, strict=True)))
+            return
 
 
 def _scores_of(workspace: Workspace, model: Model) -> Scores | None:
     for name in (model.name, model.source.reference):
-        if reference := workspace.index.alias(latest_scores(name)):
-            scores = read_scores(workspace.get(reference).path / ITEMS)
+        kind, _, identity = (workspace.index.alias(latest_scores(name)) or "").partition("/")
+        if found := workspace.find(kind, identity) if identity else None:
+            scores = read_scores(found.path / ITEMS)
             if all(scores.receipt.get(key) == value for key, value in model.identity().items()):
                 return scores
     return None
@@ -144,12 +148,12 @@ def _loss(sample: Sample, scored: Loaded, form: Form, pairs: Sequence[tuple[Reco
 
 
 def _name(count: int) -> str:
-    return f"task score on {count} items"
+    return f"{SCORE} on {count} items"
 
 
 def _judged(sample: Sample, form: Form, check: Check) -> Check:
     """The check; where it fails, its note says why, for weights and answers were looked at before."""
     if check.holds:
         return check
-    note = f"{form} changes the score on {sample.task} by more than chance: {check.note}; take a finer form."
+    note = f"{form} changes the score on {sample.task} by more than chance: {check.note}; do not use it."
     return replace(check, note=note)

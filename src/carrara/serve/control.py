@@ -23,41 +23,55 @@ from carrara.workspace import Workspace
 
 _LONGEST = 1 << 20  # bytes of a line
 _PATIENCE = 5.0  # seconds for a line of someone who has connected
+_LOADING = 600.0  # seconds for a server to take models
+_PAUSE = 0.1  # seconds before more is accepted, where the system had no room
 
 _Add = Callable[[Mapping[str, str]], Sequence[str]]
 
 
 @contextmanager
-def reachable(workspace: Workspace, port: int, add: _Add) -> Iterator[None]:
-    """Take models for the server at `port` while this lasts; `add` takes them, and gives all names that are served."""
-    path = _folder(workspace) / f"{port}.sock"
-    path.unlink(missing_ok=True)  # that of a server that was killed: the port is ours
+def reachable(workspace: Workspace, host: str, port: int, add: _Add) -> Iterator[None]:
+    """Take models for the server at `host` and `port` while this lasts.
+
+    `add` takes them, and gives all names that are served. Raises Refusal where another one takes them already, as from
+    a container with the same workspace.
+    """
+    path = _folder(workspace) / f"{port}-{host}.sock"
+    with socket.socket(socket.AF_UNIX) as visitor:
+        if _connect(visitor, path):
+            raise Refusal(f"another server with this workspace listens at {host}:{port}; choose another --port.")
     with socket.socket(socket.AF_UNIX) as listener:
         try:
+            path.unlink(missing_ok=True)  # that of a server that was killed
             with _address(path) as address:
                 listener.bind(address)
         except OSError as error:
             raise Refusal(f"{path} cannot be a socket ({error}); use a --workspace with a shorter path.") from error
         listener.listen()
-        threading.Thread(target=_attend, args=(listener, add), daemon=True).start()
+        closed = threading.Event()
+        threading.Thread(target=_attend, args=(listener, add, closed), daemon=True).start()
         try:
             yield
         finally:
+            closed.set()
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)  # or accept would go on
 
 
-def join(workspace: Workspace, port: int | None, references: Sequence[str]) -> list[str]:
-    """Hand models to the server at `port`, or to the only one of this workspace; gives all names that it serves.
+def join(workspace: Workspace, host: str | None, port: int | None, references: Sequence[str]) -> list[str]:
+    """Hand models to the server of this workspace, that at `host` and `port` if given; gives all names that it serves.
 
     Raises Refusal where no server listens or several do, and with the server's sentence.
     """
     models = {reference: _absolute(reference) for reference in references}
-    with _connected(workspace, port) as connection:
-        connection.sendall(json.dumps({"models": models}).encode() + b"\n")
+    with _connected(workspace, host, port) as connection:
+        connection.settimeout(_LOADING)
         try:
+            connection.sendall(json.dumps({"models": models}).encode() + b"\n")
             answer = _line(connection)
+        except TimeoutError as error:
+            raise Refusal(f"the server took no models in {_LOADING:g} seconds; look at what it says.") from error
         except (OSError, ValueError) as error:
             raise Refusal("the server ended before it had taken the models; look at what it says.") from error
     if "refused" in answer:
@@ -92,35 +106,49 @@ def _absolute(reference: str) -> str:
 
 
 @contextmanager
-def _connected(workspace: Workspace, port: int | None) -> Iterator[socket.socket]:
+def _connected(workspace: Workspace, host: str | None, port: int | None) -> Iterator[socket.socket]:
     with contextlib.ExitStack() as stack:
-        found: dict[int, socket.socket] = {}
-        for path in sorted(_folder(workspace).glob(f"{port or '*'}.sock")):
-            connection = stack.enter_context(socket.socket(socket.AF_UNIX))
-            with _address(path) as address, contextlib.suppress(ConnectionRefusedError):  # of a server that was killed
-                connection.connect(address)
-                found[int(path.stem)] = connection
+        found: dict[str, socket.socket] = {}
+        for path in sorted(_folder(workspace).glob("*-*.sock")):
+            of_port, _, of_host = path.stem.partition("-")
+            if (port is None or of_port == str(port)) and host in (None, of_host):
+                connection = stack.enter_context(socket.socket(socket.AF_UNIX))
+                if _connect(connection, path):
+                    found[f"--host {of_host} --port {of_port}"] = connection
         if not found:
-            where = f"at port {port}" if port else "with this workspace"
-            raise Refusal(f"no server of yours listens {where}; start one without --join.")
+            where = [f"at port {port}"] if port is not None else []
+            where += [f"at the address {host}"] if host is not None else []
+            raise Refusal(
+                f"no server of yours listens {' '.join(where) or 'with this workspace'}; start one without --join."
+            )
         if len(found) > 1:
-            ports = ", ".join(map(str, sorted(found)))
-            raise Refusal(f"servers listen at the ports {ports}; name the one that is meant with --port.")
+            raise Refusal(f"several servers listen; name the one that is meant: {', or '.join(found)}.")
         yield next(iter(found.values()))
 
 
-def _attend(listener: socket.socket, add: _Add) -> None:
-    """Answer one after the other until the socket is closed."""
-    with contextlib.suppress(OSError):
-        while True:
+def _connect(visitor: socket.socket, path: Path) -> bool:
+    """Whether somebody listens at a socket; one that a killed server left, or that goes meanwhile, is nobody's."""
+    try:
+        with _address(path) as address:
+            visitor.connect(address)
+    except OSError:
+        return False
+    return True
+
+
+def _attend(listener: socket.socket, add: _Add, closed: threading.Event) -> None:
+    """Answer one after the other until `closed`."""
+    while not closed.is_set():
+        try:
             connection, _ = listener.accept()
-            with (
-                connection,
-                contextlib.suppress(OSError, ValueError, LookupError),
-            ):  # whoever asked has left, or spoke no JSON
-                connection.settimeout(_PATIENCE)
-                asked = _line(connection)
-                connection.sendall(json.dumps(_answer(asked["models"], add)).encode() + b"\n")
+        except OSError:  # closed, or too many files are open
+            closed.wait(_PAUSE)
+            continue
+        # whoever asked has left, or spoke no JSON
+        with connection, contextlib.suppress(OSError, ValueError, LookupError, RecursionError):
+            connection.settimeout(_PATIENCE)
+            asked = _line(connection)
+            connection.sendall(json.dumps(_answer(asked["models"], add)).encode() + b"\n")
 
 
 def _answer(models: Mapping[str, str], add: _Add) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from carrara.errors import Refusal
 from carrara.export.gguf import Quantization
@@ -16,7 +17,7 @@ from carrara.models import Model
 from carrara.models.machine import choose_device, left_to_container
 from carrara.models.shape import shape_in
 from carrara.progress import Progress
-from carrara.serve.engine import ChatRequest, Embedded, Engine, Piece, TextRequest, UnknownModel
+from carrara.serve.engine import ChatRequest, Embedded, Engine, Piece, TextRequest, Unavailable, UnknownModel
 from carrara.serve.fingerprint import require_rendered, require_scored, sure_tokens
 from carrara.serve.llamacpp_engine import LlamaCppEngine, Voice
 from carrara.serve.llamacpp_process import free_threads
@@ -29,6 +30,7 @@ Elsewhere = Literal["openai", "vllm"]
 _SLOTS = 4  # answers at once
 _SHARE = 4  # of the memory that is free, the part for keys and values is one in so many
 _LOOK_EVERY = 5.0  # seconds between two looks at how many threads are free
+_STEADY = 12  # looks in a row, until more threads than there were are worth another process
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # looked for first, since asking torch takes a second
 _Named = TypeVar("_Named")
 
@@ -42,15 +44,32 @@ class Choice:
 
 
 def parse_engine(text: str) -> Choice:
-    """What `NAME` or `NAME=URL` names; raises Refusal with the known ones."""
+    """What `NAME` or `NAME=URL` names; raises Refusal with the known ones, and for a URL that holds a secret."""
     name, equals, url = text.partition("=")
     for kind in (*get_args(Local), *get_args(Elsewhere)):
         if name == kind and (kind in get_args(Elsewhere) or not equals):
-            if (equals or kind == "openai") and not url.startswith(("http://", "https://")):
-                raise Refusal(f"--engine {text} names no server; write {kind}=http://HOST:PORT/v1.")
+            if equals or kind == "openai":
+                _require_server(kind, url)
             return Choice(kind, url or None)
     known = ", ".join(get_args(Local))
     raise Refusal(f"there is no engine '{text}'; --engine takes {known}, openai=URL, vllm or vllm=URL.")
+
+
+def _require_server(kind: str, url: str) -> None:
+    """Raises Refusal for what is no URL of a server, or more than one; no sentence shows it, since it may be secret."""
+    no_server = Refusal(f"--engine {kind}=URL names no server; write {kind}=http://HOST:PORT/v1.")
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError as error:  # a port that is no number, a bracket that is not closed
+        raise no_server from error
+    if not named:
+        raise no_server
+    if "@" in parts.netloc or "?" in url or "#" in url:
+        raise Refusal(
+            f"--engine {kind}=URL has a name, a password or a query in it, which logs would show; write "
+            f"{kind}=http://HOST:PORT/v1, and give the key in the environment variable CARRARA_ENGINE_KEY."
+        )
 
 
 class Growing(Engine, Protocol):
@@ -132,11 +151,26 @@ class LlamaCppBases:
             bases.setdefault(model.digest, {})[name] = model
         with self._changing:
             count = len({*self._relays, *bases})
-            for digest, group in bases.items():
-                self._add_to_base(digest, group, count)
-            self.use(self._threads)
+            opened: dict[str, LlamaCppEngine] = {}
+            try:
+                for digest, group in bases.items():
+                    opened[digest] = self._open(digest, group, count)
+                if self._closed.is_set():
+                    raise Unavailable("the server is being stopped, so it takes no models.")
+            except BaseException:
+                for engine in opened.values():
+                    engine.close()
+                raise
+            for digest, engine in opened.items():
+                if digest in self._relays:
+                    self._relays[digest].replace(lambda _, engine=engine: engine)
+                else:
+                    self._relays = {**self._relays, digest: Relay(engine)}
+            with contextlib.suppress(Refusal):  # those that were there go on as they are
+                self.use(self._threads)
 
-    def _add_to_base(self, digest: str, models: Mapping[str, Model], bases: int) -> None:
+    def _open(self, digest: str, models: Mapping[str, Model], bases: int) -> LlamaCppEngine:
+        """An engine of one base for these models and those that it has already; raises Refusal for a wrong file."""
         from carrara.export.package import base_gguf
 
         first = next(iter(models.values()))
@@ -147,39 +181,38 @@ class LlamaCppBases:
             for name, model in models.items()
         }
         voices = _voices(models, references, self._workspace, self._progress, self._quantization)
-
-        def checked(engine: LlamaCppEngine) -> LlamaCppEngine:
-            try:
-                require_scored(engine.fingerprints, references, self._quantization)
-            except BaseException:
-                engine.close()
-                raise
-            return engine
-
         if base is None:
-            self._relays[digest].replace(lambda engine: checked(engine.renewed(more=voices)))
+            engine = self._relays[digest].engine.renewed(more=voices)
         else:
             engine = _open_base(first, base, voices, bases, max(1, self._threads // bases))
-            self._relays = {**self._relays, digest: Relay(checked(engine))}
+        try:
+            require_scored(engine.fingerprints, references, self._quantization)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
 
     def use(self, threads: int) -> None:
         """Compute the next answers with so many threads, which the bases share; those under way end as they began."""
         with self._changing:
-            self._threads = threads
             share = max(1, threads // len(self._relays))
             for relay in self._relays.values():
                 if relay.engine.threads != share:
                     relay.replace(lambda engine: engine.renewed(threads=share))
+            self._threads = threads
 
     def _tend(self) -> None:
-        """Use as many threads as are free; what two looks in a row do not see is too short to start anew for."""
-        before = 0
+        """Use as many threads as are free: fewer after two looks that say so, more after a minute of them."""
+        before, steady = 0, 0
         while not self._closed.wait(_LOOK_EVERY):
             free = free_threads()
-            if free == before:
-                with contextlib.suppress(Refusal):  # what runs goes on as it is
-                    self.use(free)
+            steady = steady + 1 if free == before else 1
             before = free
+            if free != self._threads and steady == (2 if free < self._threads else _STEADY):
+                try:
+                    self.use(free)
+                except (Refusal, OSError) as error:  # what runs goes on as it is
+                    self._progress.say(f"answering goes on with {self._threads} threads: {error}")
 
     def _of_holder(self, name: str, ask: Callable[[Relay[LlamaCppEngine]], _Named]) -> _Named:
         for relay in self._relays.values():

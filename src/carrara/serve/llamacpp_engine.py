@@ -63,10 +63,12 @@ class LlamaCppEngine:
         threads: int | None = None,
         check_every: float = _CHECK_EVERY,
         exact: bool = False,
+        before: Mapping[str, Fingerprint] | None = None,
     ) -> None:
-        """`base` is the GGUF file. All voices read as many tokens; raises Refusal for files that cannot be loaded.
+        """`base` is the GGUF file, `before` what models answered when they were checked first; all read as many tokens.
 
-        `exact` computes attention in float32, for comparing with the reference; it takes more memory.
+        `exact` computes attention in float32, for comparing with the reference; it takes more memory. Raises Refusal
+        for files that cannot be loaded.
         """
         self._voices = dict(voices)
         adapters = tuple(dict.fromkeys(str(voice.adapter) for voice in voices.values() if voice.adapter))
@@ -79,7 +81,7 @@ class LlamaCppEngine:
         self._lasting = Lasting(self._settings, self._forget)
         self._embedder = Embedder(self._settings)
         self._check_every = check_every
-        self.fingerprints: dict[str, Fingerprint] = {}
+        self.fingerprints: dict[str, Fingerprint] = dict(before or {})
         self._checked: dict[str, float] = {}
         self._withdrawn: set[str] = set()
         try:
@@ -120,17 +122,17 @@ class LlamaCppEngine:
 
         Those that this one had already are held to what they answered when they were checked first.
         """
-        kept = {
-            name: replace(voice, reference=voice.reference or self.fingerprints[name].tokens)
-            for name, voice in self._voices.items()
-        }
         held = self._settings
         added = {
             name: replace(voice, reader=replace(voice.reader, context=held.context))
             for name, voice in (more or {}).items()
         }
         threads = threads or held.threads
-        return LlamaCppEngine(Path(held.base), kept | added, held.slots, threads, self._check_every, held.exact)
+        voices, base = self._voices | added, Path(held.base)
+        known = self.fingerprints
+        engine = LlamaCppEngine(base, voices, held.slots, threads, self._check_every, held.exact, known)
+        engine._withdrawn |= self._withdrawn
+        return engine
 
     @property
     def threads(self) -> int:

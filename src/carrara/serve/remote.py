@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
@@ -10,7 +9,6 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 
@@ -18,11 +16,9 @@ from carrara.errors import Refusal, one_line
 from carrara.models import Model
 from carrara.serve.engine import ChatRequest, Embedded, Piece, TextRequest, UnknownModel
 from carrara.serve.engines import Choice
-from carrara.serve.openai_engine import OpenAIEngine
+from carrara.serve.openai_engine import KEY, OpenAIEngine, is_here, open_client
 from carrara.workspace import digest_of_value
 
-KEY = "CARRARA_ENGINE_KEY"  # the environment variable that holds the key of the other server, if it wants one
-_PATIENCE = 600.0  # seconds for an adapter to be loaded
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM's --max-lora-rank takes
 _Resolve = Callable[[str], Model]
 
@@ -107,20 +103,26 @@ def how_to_start(models: Sequence[Model]) -> str:
     if any(model.path != path for model in models):
         raise Refusal("a vLLM server holds one base; ask for the models of one base at a time.")
     command = ["~/vllm/bin/vllm", "serve", shlex.quote(str(path)), "--host 127.0.0.1 --port 8000"]
+    command += [f'--api-key "${KEY}"']  # or every user of this machine could ask it
     command += ["--generation-config vllm"]  # or it would sample otherwise than it is asked to
     adapters = {vllm_name(model): model for model in models if model.adapter}
     if adapters:
         command += [f"--enable-lora --max-loras {len(adapters)} --max-lora-rank {_rank(adapters.values())}"]
         command += ["--lora-modules", *(shlex.quote(f"{name}={each.adapter}") for name, each in adapters.items())]
     return (
-        "install it with `python3 -m venv ~/vllm && ~/vllm/bin/pip install vllm`, start it with "
+        "install it with `python3 -m venv ~/vllm && ~/vllm/bin/pip install vllm`, set a key of your choice with "
+        f"`export {KEY}=$(openssl rand -hex 16)`, start it with "
         f"`VLLM_NO_USAGE_STATS=1 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 {' '.join(command)}`, and give "
-        "--engine vllm=http://127.0.0.1:8000/v1."
+        f"--engine vllm=http://127.0.0.1:8000/v1 where {KEY} holds the same key."
     )
 
 
 def _engine(url: str) -> OpenAIEngine:
-    return OpenAIEngine(url, KEY if os.environ.get(KEY) else None)
+    return OpenAIEngine(url, _key_variable())
+
+
+def _key_variable() -> str | None:
+    return KEY if os.environ.get(KEY) else None
 
 
 def _rank(models: Any) -> int:
@@ -143,11 +145,7 @@ class _Vllm:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        key = os.environ.get(KEY)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx2.Client(
-            base_url=url, headers=headers, timeout=_PATIENCE, follow_redirects=False, trust_env=False
-        )
+        self._client = open_client(url, _key_variable())
 
     def __enter__(self) -> _Vllm:
         return self
@@ -169,7 +167,7 @@ class _Vllm:
         name = vllm_name(model)
         if name in cards:
             return name
-        if model.adapter is None or not bases or not _is_here(self._url):
+        if model.adapter is None or not bases or not is_here(self._client.base_url.host):  # who cannot read our folders
             raise Refusal(f"{self._url} does not serve {model.name}; {how_to_start([model])}")
         response = self._send("POST", "load_lora_adapter", {"lora_name": name, "lora_path": str(model.adapter)})
         if response.status_code in (404, 405) and "detail" in response.text:  # no such route
@@ -183,15 +181,6 @@ class _Vllm:
             return self._client.request(method, path, json=body)
         except httpx2.HTTPError as error:
             raise Refusal(f"{self._url} does not answer ({one_line(error)}); look whether vLLM still runs.") from error
-
-
-def _is_here(url: str) -> bool:
-    """Whether a URL means this machine, so that its server can read our folders."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _reason(response: httpx2.Response) -> str:

@@ -180,9 +180,9 @@ def _require_tools_shown(template: ChatTemplate, turns: Sequence[Turn], tools: S
         return {**tool, "name": mark("the tools of the row")}
 
     text = template.text([marked_turn(turn) for turn in turns], [marked_tool(tool) for tool in tools], answer=False)
+    shown = set(re.findall(r"marked_\d+_for_carrara", text))
     for name, what in marks.items():
-        # a mark is no part of another: "marked_1_" is not in "marked_11_"
-        if name not in text:
+        if name not in shown:
             raise Refusal(
                 f"the model's chat template does not show {what}, which would vanish unseen; "
                 "use a model whose template knows tools, or take them out of the row."
