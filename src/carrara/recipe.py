@@ -88,6 +88,7 @@ class TuneRecipe(Section):
     checkpoint_minutes: Annotated[float, Field(ge=0)] = 1.0  # 0: after every step
     track: tuple[Literal["tensorboard", "mlflow", "trackio", "wandb"], ...] = ()
     allow: tuple[str, ...] = ()
+    canaries: Annotated[int, Field(ge=0, le=1024)] = 0  # made-up secrets among the rows, for the scorecard's privacy
 
     @property
     def effective_learning_rate(self) -> float:

@@ -26,7 +26,16 @@ except SystemExit as leaving:
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["--help"], ["tune", "--help"], ["serve", "--help"], ["models", "list"], ["models", "show", "llama-2-7b"]],
+    [
+        [],
+        ["--help"],
+        ["tune", "--help"],
+        ["choose", "--help"],
+        ["scorecard", "--help"],
+        ["serve", "--help"],
+        ["models", "list"],
+        ["models", "show", "llama-2-7b"],
+    ],
 )
 def test_what_needs_no_model_loads_no_heavy_library(arguments: list[str]) -> None:
     result = subprocess.run(

@@ -12,7 +12,7 @@ import torch
 
 from carrara.errors import Refusal
 from carrara.models import Model, generate, resolve_model
-from carrara.models.generate import as_written, cut_into_passes, write_all
+from carrara.models.generate import Draw, as_written, cut_into_passes, write_all
 from carrara.models.load import Loaded, load_model
 from carrara.progress import Silent
 from carrara.recipe import TuneRecipe
@@ -40,9 +40,11 @@ def _prompts(count: int, opening: int = 0, longest: int = 40) -> list[list[int]]
     return [start + [chance.randrange(3, 250) for _ in range(chance.randint(1, longest))] for _ in range(count)]
 
 
-def _ids(loaded: Loaded, prompts: Sequence[Sequence[int]], ends: Collection[int] = ()) -> list[list[int]]:
+def _ids(
+    loaded: Loaded, prompts: Sequence[Sequence[int]], ends: Collection[int] = (), draw: Draw | None = None
+) -> list[list[int]]:
     with one_thread():
-        return [list(written.ids) for written in write_all(loaded, prompts, BUDGET, ends)]
+        return [list(written.ids) for written in write_all(loaded, prompts, BUDGET, ends, draw=draw)]
 
 
 @pytest.mark.parametrize("opening", [0, 5, 50])
@@ -156,3 +158,60 @@ def test_numbers_that_are_none_are_refused(tiny_model: Model) -> None:
         loaded.network.model.norm.weight[:] = float("nan")
     with pytest.raises(Refusal, match="logits are no numbers"):
         write_all(replace(loaded), [[5, 6], [7]], BUDGET, ())
+
+
+# ---- drawn by chance ----
+
+
+def test_the_company_does_not_matter_to_what_is_drawn(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt's text follows from its own seed, the place it stands at added."""
+    loaded = load_model(tiny_model, "float32")
+    prompts, draw = _prompts(12, 40), Draw(1.3, top_p=0.9, seed=5)
+    together = _ids(loaded, prompts, draw=draw)
+    assert together != _ids(loaded, prompts)
+    alone = [_ids(loaded, [prompt], draw=replace(draw, seed=5 + at))[0] for at, prompt in enumerate(prompts)]
+    assert alone == together
+    monkeypatch.setattr(generate, "_HELD", 300)
+    assert _ids(loaded, prompts, draw=draw) == together
+    assert _ids(loaded, prompts, draw=replace(draw, seed=6)) != together
+
+
+def test_a_prompt_that_is_asked_again_gets_another_text(tiny_model: Model) -> None:
+    loaded = load_model(tiny_model, "float32")
+    texts = _ids(loaded, [[5, 6, 7]] * 8, draw=Draw(1.0))
+    assert len({tuple(ids) for ids in texts}) == 8
+
+
+def test_hardly_any_temperature_is_the_likeliest_token(tiny_model: Model) -> None:
+    loaded = load_model(tiny_model, "float32")
+    prompts = _prompts(6)
+    assert _ids(loaded, prompts, draw=Draw(1e-9)) == _ids(loaded, prompts)
+    assert _ids(loaded, prompts, draw=Draw(2.0, top_p=1e-6)) == _ids(loaded, prompts)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (2.5, 1.0), (0.7, 0.8)])
+def test_tokens_are_drawn_as_often_as_their_probabilities_say(
+    tiny_model: Model, temperature: float, top_p: float
+) -> None:
+    from scipy import stats
+
+    loaded, times, prompt = load_model(tiny_model, "float32"), 4000, [9, 40, 7]
+    with one_thread(), torch.inference_mode():
+        logits = loaded.network(input_ids=torch.tensor([prompt])).logits[0, -1]
+        drawn = write_all(loaded, [prompt] * times, 1, (), draw=Draw(temperature, top_p))
+    expected = (logits / temperature).softmax(dim=-1).double()
+    order = expected.argsort(descending=True)
+    kept = order[: int((expected[order].cumsum(0) < top_p).sum()) + 1]
+    counts = torch.tensor([ids for each in drawn for ids in each.ids]).bincount(minlength=len(expected))
+    assert counts[kept].sum() == times  # nothing outside of the nucleus
+    often = kept[expected[kept] * times > 5]
+    found = [*counts[often].tolist(), times - int(counts[often].sum())]
+    shares = expected[often] / expected[kept].sum()
+    wanted = [*(shares * times).tolist(), times * (1 - float(shares.sum())) + 1e-9]
+    assert stats.chisquare(found, wanted, sum_check=False).pvalue > 0.001
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"seed": -1}])
+def test_what_cannot_be_drawn(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="nothing can be drawn"):
+        Draw(**{"temperature": 1.0, **wrong})  # type: ignore[arg-type]

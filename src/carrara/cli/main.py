@@ -14,6 +14,7 @@ import typer
 from carrara.cli.audit import audit_app
 from carrara.cli.chat import chat_command
 from carrara.cli.check import check_command
+from carrara.cli.choose import choose_command
 from carrara.cli.compare import compare_command
 from carrara.cli.conversations import conversations_app
 from carrara.cli.data import data_app
@@ -28,6 +29,7 @@ from carrara.cli.prepare import prepare_command
 from carrara.cli.roles import roles_app
 from carrara.cli.run import run_command
 from carrara.cli.runs import runs_command
+from carrara.cli.scorecard import scorecard_command
 from carrara.cli.serve import serve_command
 from carrara.cli.tune import tune_command
 from carrara.errors import GateFailed, Refusal, is_out_of_memory
@@ -47,6 +49,8 @@ def make_app() -> typer.Typer:
         rich_markup_mode=None,
     )
     app.command("demo")(demo_command)
+    app.command("choose")(choose_command)
+    app.command("scorecard")(scorecard_command)
     app.add_typer(models_app, name="models")
     app.command("prepare")(prepare_command)
     app.add_typer(data_app, name="data")

@@ -13,7 +13,19 @@ from carrara.cli.options import JsonOption, WorkspaceOption
 if TYPE_CHECKING:
     from carrara.workspace import Artefact, Workspace
 
-_KINDS = ("run", "scores", "verdict", "dataset", "model", "benchmark", "package", "gguf", "reference")
+_KINDS = (
+    "run",
+    "scores",
+    "verdict",
+    "dataset",
+    "model",
+    "benchmark",
+    "package",
+    "gguf",
+    "reference",
+    "figures",
+    "curve",
+)
 
 
 def runs_command(

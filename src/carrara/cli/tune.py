@@ -36,6 +36,9 @@ def tune_command(
     track: Annotated[
         list[str] | None, typer.Option(help="Also send curves to tensorboard, mlflow, trackio or wandb; repeatable.")
     ] = None,
+    canaries: Annotated[
+        int | None, typer.Option(help="Plant so many made-up secrets, so that `scorecard` can tell what leaks.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume/--no-resume", help="Go on from a killed run's checkpoint.")] = True,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
@@ -49,7 +52,13 @@ def tune_command(
     from carrara.workspace import open_workspace
 
     tokens = int(batch) if batch and batch.isdecimal() else batch
-    changed = {"method": method, "micro_batch_tokens": tokens, "allow": allow, "track": track}
+    changed = {
+        "method": method,
+        "micro_batch_tokens": tokens,
+        "allow": allow,
+        "track": track,
+        "canaries": canaries,
+    }
     wanted = read_wanted(recipe, model, from_run, data, **changed)
     require_trackers(wanted.tune.track)
     progress = make_progress() if join_world().leads else Silent()
@@ -88,6 +97,7 @@ def _result(store: Workspace, run: Run, recipe: Recipe) -> dict[str, Any]:
         "loss": summary["loss"],
         "validation_loss": _held_out(run),
         "kept": summary["kept"],
+        "canaries": summary.get("canaries"),
         "peak_memory_mb": ledger.peak_memory_mb,
         "energy_wh": ledger.energy_wh,
         "energy_kind": ledger.energy_kind,
@@ -127,6 +137,8 @@ def _print(store: Workspace, run: Run, recipe: Recipe) -> None:
     if plan := read_plan(run.artefact.path):
         missed = [outcome.name for outcome in outcomes(run, recipe.cost) if not outcome.within]
         print_line(f"planned   {plan_in_words(plan)}" + (f"; missed: {', '.join(missed)}" if missed else ""))
+    if planted := summary.get("canaries"):
+        print_line(f"canaries  {planted}; `carrara scorecard {reference}` tells what it gives away of them")
     print_line(f"path      {run.artefact.path}")
     print_line(f"evaluate  carrara evaluate {reference}")
     print_line(f"compare   carrara compare {recipe.model} {reference}  (when both are evaluated)")

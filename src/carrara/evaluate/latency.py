@@ -47,9 +47,9 @@ def latency_records(loaded: Loaded, progress: Progress) -> list[Record]:
     with progress.track(LATENCY, len(lengths) * _REPEATS, "answer") as advance:
         for length in lengths:
             prompt = _prompt(loaded, length)
-            _answer(loaded, prompt)
+            time_answer(loaded, prompt)
             for _ in range(_REPEATS):
-                records.append(_record(len(records), length, *_answer(loaded, prompt)))
+                records.append(_record(len(records), length, *time_answer(loaded, prompt)))
                 advance(1)
     return records
 
@@ -94,14 +94,14 @@ def _prompt(loaded: Loaded, length: int) -> list[int]:
     return random.Random(_SEED).choices(ordinary, k=length)
 
 
-def _answer(loaded: Loaded, prompt: Sequence[int]) -> tuple[float, float]:
-    """The seconds to an answer's first token, and the seconds that the others took."""
+def time_answer(loaded: Loaded, prompt: Sequence[int], written: int = _WRITTEN) -> tuple[float, float]:
+    """The seconds to the first token of an answer of `written`, and the seconds that the others took."""
     began = time.perf_counter()
     step = Stepper(loaded)
     logits = [step(prompt[start : start + CHUNK]) for start in range(0, len(prompt), CHUNK)]
     token = int(logits[-1].argmax())
     first = time.perf_counter()
-    for _ in range(_WRITTEN - 1):
+    for _ in range(written - 1):
         token = int(step([token]).argmax())
     return first - began, time.perf_counter() - first
 

@@ -1,4 +1,4 @@
-"""Greedy writing for many prompts at once: prompts of like length share a pass, and rows that are done leave it.
+"""Writing for many prompts at once: prompts of like length share a pass, and rows that are done leave it.
 
 Rows stand side by side with their ends flush, and a mask hides the padding in front. What all prompts of a pass begin
 with is read once. The head runs behind the last token only.
@@ -39,19 +39,44 @@ class Written:
     seconds: float
 
 
-def write_all(
-    loaded: Loaded, prompts: Sequence[Sequence[int]], budget: int, ends: Collection[int], stops: Sequence[str] = ()
-) -> list[Written]:
-    """What the model writes behind each prompt: always its likeliest token, at most `budget` and what its context has.
+@dataclass(frozen=True)
+class Draw:
+    """Tokens by chance, in proportion to their probabilities at `temperature`, in place of the likeliest one.
 
-    A token of `ends` or a text of `stops` ends it sooner. In float32 the same prompt gives the same text in any
-    company, but where two tokens are all but equally likely. Prompts have a token at least and are shorter than the
-    model's context. Raises Refusal if the model's numbers are none.
+    Only the likeliest tokens that together hold `top_p` of the probability are drawn. The prompt at place i draws from
+    `seed` + i, so a prompt that stands there k times gets k texts. Raises ValueError where `temperature` is not above
+    0, `top_p` not in (0, 1], or `seed` below 0.
+    """
+
+    temperature: float
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and 0 < self.top_p <= 1 and self.seed >= 0):
+            raise ValueError(f"nothing can be drawn at {self}")
+
+
+def write_all(
+    loaded: Loaded,
+    prompts: Sequence[Sequence[int]],
+    budget: int,
+    ends: Collection[int],
+    stops: Sequence[str] = (),
+    draw: Draw | None = None,
+) -> list[Written]:
+    """What the model writes behind each prompt: its likeliest token or, with `draw`, one by chance, again and again.
+
+    At most `budget` tokens and what its context has; a token of `ends` or a text of `stops` ends it sooner. In float32
+    the same prompt, drawn from the same seed, gives the same text in any company, but where two tokens are all but
+    equally likely. Prompts have a token at least and are shorter than the model's context. Raises Refusal if the
+    model's numbers are none.
     """
     found: dict[int, Written] = {}
     for places in cut_into_passes(loaded, prompts, budget):
         began = time.monotonic()
-        rows = _Pass(loaded, [prompts[place] for place in places], budget, ends, stops).write()
+        dice = _Dice(draw, places) if draw else None
+        rows = _Pass(loaded, [prompts[place] for place in places], budget, ends, stops, dice).write()
         seconds = (time.monotonic() - began) / len(places)
         found |= {place: as_written(loaded, ids, ends, stops, seconds) for place, ids in zip(places, rows, strict=True)}
     return [found[place] for place in range(len(prompts))]
@@ -91,6 +116,41 @@ def as_written(
     return Written(tuple(ids), text if is_ended else text.rstrip(_UNFINISHED), is_ended, seconds)
 
 
+class _Dice:
+    """Draws the tokens of a pass, each row by chances of its own."""
+
+    def __init__(self, draw: Draw, places: Sequence[int]) -> None:
+        import numpy as np
+
+        self._draw = draw
+        self._chances = [np.random.default_rng(draw.seed + place) for place in places]
+
+    def throw(self, logits: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """A token for each of `rows`, whose `logits` `(rows, vocabulary)` are at most 0.
+
+        Each token runs for an exponential time at the rate of its probability, and the first to arrive is drawn
+        (Gumbel-max). Unlike a place on the sums of all probabilities, who is first hardly ever hangs on last bits.
+        """
+        import numpy as np
+        import torch
+
+        scores = logits / self._draw.temperature
+        if self._draw.top_p < 1:
+            scores = self._nucleus(scores)
+        # Drawn in float64: in float32 one of some million times is 0, and any token could come first.
+        times = np.stack([self._chances[row].standard_exponential(scores.shape[1]).astype(np.float32) for row in rows])
+        return (scores - torch.from_numpy(times).to(scores.device).log()).argmax(dim=-1)
+
+    def _nucleus(self, scores: torch.Tensor) -> torch.Tensor:
+        """The scores, those outside of the nucleus (Holtzman et al. 2020, arXiv 1904.09751) at minus infinity."""
+        probabilities = scores.softmax(dim=-1)
+        ordered = probabilities.sort(dim=-1, descending=True).values
+        before = ordered.cumsum(dim=-1) - ordered
+        before[:, 0] = 0  # the likeliest always stays
+        least = ordered.masked_fill(before >= self._draw.top_p, 1).amin(dim=-1, keepdim=True)
+        return scores.masked_fill(probabilities < least, float("-inf"))
+
+
 class _Pass:
     """Some prompts on their way together; `alive` are the rows that still write, in the order of the tensors."""
 
@@ -101,8 +161,9 @@ class _Pass:
         budget: int,
         ends: Collection[int],
         stops: Sequence[str],
+        dice: _Dice | None,
     ) -> None:
-        self._loaded, self._prompts = loaded, prompts
+        self._loaded, self._prompts, self._dice = loaded, prompts, dice
         self._rooms = [min(budget, loaded.context - len(prompt)) for prompt in prompts]
         self._ends, self._stops = ends, stops
         self._span = max((len(stop.encode("utf-8")) for stop in stops), default=0) + _LEFT_OUT
@@ -150,14 +211,15 @@ class _Pass:
         return self._forward(ids, mask, (before + place - pad).clamp(min=0))
 
     def _choose(self, hidden: torch.Tensor) -> torch.Tensor:
-        """The likeliest token of each row."""
-        values, tokens = project(self._loaded.network, hidden).float().max(dim=-1)
+        """The next token of each row."""
+        logits = project(self._loaded.network, hidden).float()
+        values, likeliest = logits.max(dim=-1)
         if not bool(values.isfinite().all()):
             raise Refusal(
                 "the model's logits are no numbers; its weights are damaged or overflow; "
                 "evaluate with --dtype float32, or tune with a lower learning rate."
             )
-        return tokens
+        return self._dice.throw(logits - values[:, None], self._alive) if self._dice else likeliest
 
     def _take(self, tokens: Sequence[int]) -> list[int]:
         """Keep the tokens of the rows; the places among them of those that go on."""

@@ -16,6 +16,7 @@ from carrara.models.machine import choose_device, choose_dtype
 from carrara.progress import Progress
 from carrara.recipe import Recipe, TuneRecipe
 from carrara.tune.account import PLAN
+from carrara.tune.canaries import add_canaries, plant
 from carrara.tune.checkpoint import newest_first
 from carrara.tune.curves import METRICS, Curves
 from carrara.tune.distributed import World
@@ -84,6 +85,9 @@ def make_training(job: Job) -> tuple[Loaded, Training]:
     context = replace(loaded, network=network).context  # less the virtual tokens that were attached
     longest = usable_length(recipe.tune.max_length, context)
     rows = render_usable(job.dataset, "train", loaded.tokenizer, longest, progress)
+    if recipe.tune.canaries:
+        planted = plant(recipe.tune.canaries, recipe.tune.seed)
+        rows = add_canaries(rows, planted, job.dataset.render, loaded.tokenizer, longest, progress)
     validation = render_usable(job.dataset, "validation", loaded.tokenizer, longest, progress)
     if recipe.tune.patience and not validation:
         raise Refusal("tune.patience does nothing without held-out rows; leave it out, or raise prepare.validation.")

@@ -18,6 +18,7 @@ from carrara.models.machine import choose_device, peak_memory_mb, prepare_for_he
 from carrara.progress import Progress, Silent
 from carrara.recipe import Recipe
 from carrara.tune.account import PLAN, plan_in_words, read_plan
+from carrara.tune.canaries import in_words, keep_canaries, plant
 from carrara.tune.checkpoint import newest_first
 from carrara.tune.curves import METRICS, Curves, read_curves, retell
 from carrara.tune.distributed import World, join_world
@@ -121,7 +122,8 @@ def _trackers(job: Job, tracking: Path) -> list[Tracker]:
 
 def _determining(recipe: Recipe) -> dict[str, Any]:
     """The keys of the recipe that say what is learned, from what and how fast."""
-    keys = recipe.tune.model_dump(exclude={"dtype", *_HOW})
+    without = set[str]() if recipe.tune.canaries else {"canaries"}  # a run without any is named as it always was
+    keys = recipe.tune.model_dump(exclude={"dtype", *_HOW, *without})
     return {**keys, "learning_rate": recipe.tune.effective_learning_rate, "alpha": recipe.tune.effective_alpha}
 
 
@@ -151,6 +153,10 @@ def _build(job: Job, draft: Draft, tracking: Path) -> None:
         kept={"step": kept, "why": _why(training, place, kept)},
         trainable=sum(parameter.numel() for parameter in training.optimizer.parameters.values()),
     )
+    if job.recipe.tune.canaries:
+        canaries = plant(job.recipe.tune.canaries, job.recipe.tune.seed)
+        keep_canaries(draft.path, canaries, job.dataset.render)
+        draft.summary["canaries"] = in_words(canaries)
 
 
 def _why(training: Training, place: Place, kept: int) -> str:

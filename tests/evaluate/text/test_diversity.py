@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carrara.evaluate.text.diversity import compression, distinct, has_loop, repeated, self_bleu
+from carrara.evaluate.text.diversity import (
+    compression,
+    distinct,
+    distinct_among,
+    has_loop,
+    mtld,
+    repeated,
+    self_bleu,
+)
 
 
 def test_distinct_counts_over_all_texts() -> None:
@@ -16,6 +24,55 @@ def test_distinct_counts_over_all_texts() -> None:
     assert distinct(["a b a", "b a"], 2) == pytest.approx(2 / 3)  # ab, ba and ba; none spans two texts
     assert distinct(["The the THE, the."], 1) == pytest.approx(1 / 4)
     assert distinct(["a", ""], 2) == distinct([], 1) == 0.0
+
+
+def test_distinct_among_a_budget_is_what_drawing_gives() -> None:
+    """Of a a b, two drawn at random are aa in one of three cases and ab in two."""
+    assert distinct_among(["a a", "b"], 1, 2) == pytest.approx((1 / 3 * 1 + 2 / 3 * 2) / 2)
+    assert distinct_among(["a b a", "b a"], 2, 3) == pytest.approx(distinct(["a b a", "b a"], 2))
+    draw = random.Random(3)
+    words = draw.choices("abcdefgh", weights=range(1, 9), k=60)
+    drawn = [len(set(draw.sample(words, 20))) / 20 for _ in range(4000)]
+    assert distinct_among([" ".join(words)], 1, 20) == pytest.approx(sum(drawn) / 4000, abs=0.005)
+
+
+def test_distinct_among_does_not_hang_on_length() -> None:
+    draw = random.Random(4)
+    words = draw.choices([f"w{n}" for n in range(50)], k=4000)
+    short, long = distinct_among([" ".join(words[:400])], 1, 100), distinct_among([" ".join(words)], 1, 100)
+    assert short == pytest.approx(long, abs=0.03)
+    assert distinct([" ".join(words[:400])], 1) > 5 * distinct([" ".join(words)], 1)
+
+
+def test_distinct_among_more_than_there_are_is_not_known() -> None:
+    assert distinct_among(["a b c"], 1, 3) == pytest.approx(1.0)
+    assert distinct_among(["a b c"], 1, 4) is distinct_among([], 2, 1) is None
+    with pytest.raises(ValueError, match="at least one"):
+        distinct_among(["a"], 1, 0)
+
+
+def test_mtld_of_the_words_that_its_authors_count() -> None:
+    """The example in McCarthy and Jarvis 2010: after "of the people by the people" four of six words are different."""
+    assert mtld(["of the people by the people"], 6) == pytest.approx((6 / 1 + 6 / (1 + 0 / 0.28)) / 2)
+    assert mtld(["of the people by the people for the people"], 9) == pytest.approx(9.0)
+    assert mtld(["a b c a"], 4) == pytest.approx(4 / (0.25 / 0.28))  # no factor is full: a part of one
+    assert mtld(["a b c", "d e"], 5) == 5.0
+    assert mtld([""], 0) == mtld([], 0) == 0.0
+
+
+def test_mtld_adds_up_the_words_and_factors_of_texts() -> None:
+    full, part = "of the people by the people", "a b c a"
+    assert mtld([full, part], 10) == pytest.approx(10 / (1 + 0.25 / 0.28))
+
+
+def test_mtld_of_few_words_is_not_known() -> None:
+    assert mtld(["a b c", "d e"], 6) is mtld([], 1) is None
+
+
+def test_mtld_hardly_hangs_on_length() -> None:
+    draw = random.Random(5)
+    words = draw.choices([f"w{n}" for n in range(40)], k=3000)
+    assert mtld([" ".join(words[:500])], 500) == pytest.approx(mtld([" ".join(words)], 500), rel=0.1)
 
 
 def test_self_bleu() -> None:
@@ -90,6 +147,9 @@ def test_compression() -> None:
 def test_any_texts_have_shares(texts: list[str], n: int) -> None:
     assert 0.0 <= distinct(texts, n) <= 1.0
     assert 0.0 <= self_bleu(texts) <= 1.0
+    assert (mtld(texts, 3) is None) == (distinct_among(texts, 1, 3) is None)
+    among = distinct_among(texts, n, 3)
+    assert among is None or 1 / 3 - 1e-9 <= among <= 1.0 + 1e-9
     assert compression(texts) > 0.0
     for text in texts:
         assert 0.0 <= repeated(text, n) < 1.0

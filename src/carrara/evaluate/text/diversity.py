@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from carrara.data.checks.contamination import words_of
 from carrara.evaluate.text.overlap import bleu
 
 LOOP_WORDS, LOOP_TIMES = 3, 3
+_FACTOR = 0.72  # the share of different words below which a factor of MTLD is full
 
 
 def distinct(texts: Iterable[str], n: int) -> float:
@@ -18,6 +21,39 @@ def distinct(texts: Iterable[str], n: int) -> float:
     """
     grams = [gram for text in texts for gram in _grams(words_of(text), n)]
     return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def distinct_among(texts: Iterable[str], n: int, budget: int) -> float | None:
+    """The share of different n-grams to expect among `budget` that are drawn from all texts without putting back.
+
+    So texts of unlike length can be compared: rarefaction, as Hurlbert 1971 counts species (Ecology 52:577-586) and
+    HD-D words. None where the texts have fewer n-grams. Raises ValueError where `budget` is below 1.
+    """
+    if budget < 1:
+        raise ValueError(f"at least one n-gram is drawn, not {budget}")
+    times = Counter(gram for text in texts for gram in _grams(words_of(text), n))
+    total = times.total()
+    if total < budget:
+        return None
+    draws = math.comb(total, budget)
+    alike = Counter(times.values())  # how many n-grams stand there so often
+    return sum(many * (1 - math.comb(total - each, budget) / draws) for each, many in alike.items()) / budget
+
+
+def mtld(texts: Iterable[str], fewest: int) -> float | None:
+    """How many words texts go on for, on average, before the share of different ones falls below 0.72.
+
+    McCarthy and Jarvis 2010 (Behavior Research Methods 42:381-392): the mean of reading forwards and backwards. Of
+    several texts, each is read by itself, words and factors are summed. It hardly hangs on length; but where no word
+    comes again in its text, it is the number of all words, the least that it may be. None where the texts have fewer
+    than `fewest` words.
+    """
+    read = [words_of(text) for text in texts]
+    words = sum(map(len, read))
+    if words < fewest:
+        return None
+    both = sum(map(_factors, read)), sum(_factors(text[::-1]) for text in read)
+    return sum(words / factors if factors else float(words) for factors in both) / 2
 
 
 def self_bleu(texts: Sequence[str], at_most: int = 32) -> float:
@@ -62,6 +98,17 @@ def compression(texts: Iterable[str]) -> float:
     """
     raw = "\n".join(texts).encode("utf-8", "surrogatepass")
     return len(raw) / len(zlib.compress(raw, 9)) if raw else 1.0
+
+
+def _factors(words: Sequence[str]) -> float:
+    """The factors of MTLD in a text read forwards; what follows the last full one is a part of one."""
+    full, seen, read = 0, set[str](), 0
+    for word in words:
+        seen.add(word)
+        read += 1
+        if len(seen) / read < _FACTOR:
+            full, seen, read = full + 1, set(), 0
+    return full + ((1 - len(seen) / read) / (1 - _FACTOR) if read else 0.0)
 
 
 def _grams(words: list[str], n: int) -> Iterable[tuple[str, ...]]:
