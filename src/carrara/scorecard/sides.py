@@ -60,7 +60,7 @@ def _own(side: Side, criterion: Criterion) -> dict[str, Figure]:
 
 def _row(measure: str, cells: Sequence[Figure | None]) -> Row:
     known = [cell for cell in cells if cell and cell.kind != "unknown"]
-    better = next((cell.better for cell in known if cell.better), None)
+    better: Better | None = next((cell.better for cell in known if cell.better), None)
     return Row(measure, known[0].unit if known else "", better, tuple(cells))
 
 
