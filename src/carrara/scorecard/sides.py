@@ -10,6 +10,7 @@ from carrara.scorecard.figure import CRITERIA, Better, Criterion, Figure
 
 BASE, CHANGE = " (base)", " (change)"  # behind a measure: of what the model was tuned from; against it
 _MINUS = "\N{MINUS SIGN}"
+_NOTHING = 5e-5  # below which a figure is shown as 0
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,11 @@ def shown(figure: Figure) -> str:
 
 
 def number(value: float | str | bool) -> str:
-    """A value as people read it: four digits that tell, thousands apart, a true minus sign."""
+    """A value as people read it: four digits that tell, thousands apart, a true minus sign; next to nothing is 0."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
         return value
-    text = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+    is_whole = abs(value) >= 1000 or value == int(value) or abs(value) < _NOTHING
+    text = f"{abs(value) if abs(value) < _NOTHING else value:,.0f}" if is_whole else f"{value:.3g}"
     return text.replace("-", _MINUS)
