@@ -22,7 +22,7 @@ lint: env
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The programs that benchmarks/ measures Carrara beside; LLaMA-Factory asks for older libraries than the others.
 PEERS := benchmarks/peers
