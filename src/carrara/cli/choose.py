@@ -21,7 +21,7 @@ _MARKS = {"measured": "m", "published": "p", "derived": "d", "unknown": "?"}
 
 
 def choose_command(
-    task: Annotated[str, typer.Option(help="classify, generate, similarity or chat.")],
+    task: Annotated[str, typer.Option(help="What it is for: classify, generate, similarity or chat.")] = "chat",
     data: Annotated[str | None, typer.Option(help="Rows or a prepared dataset that it is to be tuned on.")] = None,
     memory: Annotated[str | None, typer.Option(help="The most memory, such as 16GB (default: what is free).")] = None,
     budget: Annotated[str | None, typer.Option(help="The most that tuning may cost, such as 5EUR.")] = None,
