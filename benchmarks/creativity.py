@@ -23,9 +23,10 @@ from carrara.models.load import Loaded, load_model
 from carrara.progress import Silent
 from carrara.scorecard.creativity.answers import WORDS, Manner, write_answers
 from carrara.scorecard.creativity.figures import interval_of, values_of
-from carrara.scorecard.creativity.judging import judge_answers, load_embedder
+from carrara.scorecard.creativity.judging import judge_answers
 from carrara.scorecard.creativity.measures import MEASURES, Judged
 from carrara.scorecard.creativity.prompts import asking_of
+from carrara.scorecard.embedder import load_embedder
 from carrara.workspace import open_workspace
 
 if TYPE_CHECKING:

@@ -94,6 +94,23 @@ def write_tiny_tokenizer(folder: Path) -> int:
     return len(vocabulary)
 
 
+def write_arc_easy(folder: Path, count: int) -> Path:
+    """Write so many invented questions in the form of ARC-Easy into a folder of benchmarks; gives the folder."""
+    path = folder / "arc" / "ARC-Easy" / "test.jsonl"
+    path.parent.mkdir(parents=True)
+    rows = [
+        {
+            "id": f"q{n}",
+            "question": f"What is {n}?",
+            "choices": {"text": [f"n{n}", "none of them", "x"], "label": ["1", "2", "3"]},
+            "answerKey": str(n % 3 + 1),
+        }
+        for n in range(count)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
 def write_pairs(path: Path, count: int = 40) -> Path:
     """Write prompt/completion rows of unequal length, none of them like another."""
     names = [hashlib.md5(str(n).encode()).hexdigest() for n in range(count)]

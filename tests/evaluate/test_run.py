@@ -19,25 +19,13 @@ from carrara.progress import Silent
 from carrara.recipe import EvaluateRecipe, PrepareRecipe, Recipe, TuneRecipe
 from carrara.tune.run import tune_model
 from carrara.workspace import Workspace
-from tests.tiny import prepared, write_pairs, write_tiny_adapter, write_tiny_model
+from tests.tiny import prepared, write_arc_easy, write_pairs, write_tiny_adapter, write_tiny_model
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """150 invented questions in the form of ARC-Easy."""
-    path = tmp_path / "benchmarks" / "arc" / "ARC-Easy" / "test.jsonl"
-    path.parent.mkdir(parents=True)
-    rows = [
-        {
-            "id": f"q{n}",
-            "question": f"What is {n}?",
-            "choices": {"text": [f"n{n}", "none of them", "x"], "label": ["1", "2", "3"]},
-            "answerKey": str(n % 3 + 1),
-        }
-        for n in range(150)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return tmp_path / "benchmarks"
+    return write_arc_easy(tmp_path / "benchmarks", 150)
 
 
 class _Heard(Silent):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +24,7 @@ from carrara.recipe import EvaluateRecipe
 from carrara.verdict.measures import ACC, LOSS, Measure
 from carrara.workspace import Draft, Workspace
 from tests.export.llama import make_folder
-from tests.tiny import prepared, write_pairs, write_tiny_adapter
+from tests.tiny import prepared, write_arc_easy, write_pairs, write_tiny_adapter
 
 RECORD = Record(
     task="arc_easy", item=0, id="q", question="?", choices=[], prompt_sha256="", value=2.0, tokens=1, bytes=1, seconds=0
@@ -93,19 +92,7 @@ def _passport(workspace: Workspace, model: Model, tmp_path: Path) -> dict[str, A
 def test_items_that_were_scored_are_asked_again_where_they_are_enough(
     workspace: Workspace, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    path = tmp_path / "benchmarks" / "arc" / "ARC-Easy" / "test.jsonl"
-    path.parent.mkdir(parents=True)
-    rows = [
-        {
-            "id": f"q{n}",
-            "question": f"What is {n}?",
-            "choices": {"text": [f"n{n}", "none of them", "x"], "label": ["1", "2", "3"]},
-            "answerKey": str(n % 3 + 1),
-        }
-        for n in range(20)
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setenv("CARRARA_BENCHMARKS", str(tmp_path / "benchmarks"))
+    monkeypatch.setenv("CARRARA_BENCHMARKS", str(write_arc_easy(tmp_path / "benchmarks", 20)))
     evaluate_model(workspace, model, EvaluateRecipe(tasks=("arc_easy",), limit=count), Silent())
     passport = _passport(workspace, model, tmp_path)
     if count < 12:  # of which all could be lost, and it might be chance

@@ -53,7 +53,16 @@ def test_the_question_is_answered_by_what_was_measured_of_both() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(True, "yes"), (0.61234, "0.612"), (1234.5, "1,234"), (-0.5, "\N{MINUS SIGN}0.5"), (3.0, "3"), ("never", "never")],
+    [
+        (True, "yes"),
+        (-1e-6, "0"),
+        (2e-5, "2e\N{MINUS SIGN}05"),
+        (0.61234, "0.612"),
+        (1234.5, "1,234"),
+        (-0.5, "\N{MINUS SIGN}0.5"),
+        (3.0, "3"),
+        ("never", "never"),
+    ],
 )
 def test_numbers_are_written_as_people_read_them(value: float | str | bool, text: str) -> None:
     assert number(value) == text

@@ -135,16 +135,12 @@ class _Models:
 
     def _base(self) -> Model:
         """What the chat's run was tuned from; raises Refusal if it is no run."""
-        from carrara.models import Model, model_of_run
+        from carrara.models import base_of_run
 
-        own = self._resolve(self._name)
-        run = own.source
-        if "model" not in run.inputs:
+        base = base_of_run(self._resolve(self._name), self._workspace)
+        if base is None:
             raise Refusal(f"{self._name} is no run, so there is no base to compare it with; write /compare MODEL.")
-        base = self._workspace.get(run.inputs["model"])
-        if base.kind == "run":
-            return model_of_run(base, self._workspace)
-        return Model(base.name, base.path, base.digest, None, None, base, own.four_bit)
+        return base
 
     def _load(self, others: Mapping[str, Model | None]) -> Engine:
         """An engine with the chat's model and others; None for those that are still to be resolved."""

@@ -9,7 +9,7 @@ import typer
 
 from carrara.cli.console import make_progress, print_json, print_line, print_table
 from carrara.cli.options import JsonOption, WorkspaceOption
-from carrara.cli.pricing import CurrencyOption, PerHourOption, PerKwhOption, WattsOption, WeightsOption
+from carrara.cli.pricing import CurrencyOption, PerHourOption, PerKwhOption, WattsOption, WeightsOption, cost_section
 from carrara.wording import duration, line
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def choose_command(
     from carrara.scorecard.weigh import read_weights
     from carrara.workspace import open_workspace
 
-    prices = {"per_hour": per_hour, "per_kwh": per_kwh, "currency": currency.upper(), "watts": watts}
+    prices = cost_section(per_hour, per_kwh, watts, currency)
     recipe = make_recipe({"data": data, "cost": prices, "prepare": {"against": []}}, where="the options")
     needs = read_needs(task, memory, budget, licence, context, language, recipe.cost.currency)
     weighed = read_weights(weights)

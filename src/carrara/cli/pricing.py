@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,3 +15,8 @@ WattsOption = Annotated[
     float | None, typer.Option("--watts", min=0.1, help="Power of the machine at work (default: assumed).")
 ]
 CurrencyOption = Annotated[str, typer.Option("--currency", help="Of all prices, such as EUR.")]
+
+
+def cost_section(per_hour: float, per_kwh: float, watts: float | None, currency: str) -> dict[str, Any]:
+    """The section `cost` of a recipe, as these options give it."""
+    return {"per_hour": per_hour, "per_kwh": per_kwh, "currency": currency.upper(), "watts": watts}

@@ -10,7 +10,7 @@ import typer
 
 from carrara.cli.console import make_progress, print_json, print_line, print_table
 from carrara.cli.options import JsonOption, WorkspaceOption
-from carrara.cli.pricing import CurrencyOption, PerHourOption, PerKwhOption, WattsOption, WeightsOption
+from carrara.cli.pricing import CurrencyOption, PerHourOption, PerKwhOption, WattsOption, WeightsOption, cost_section
 
 if TYPE_CHECKING:
     from carrara.progress import Progress
@@ -53,8 +53,7 @@ def scorecard_command(
     from carrara.scorecard.weigh import read_weights
     from carrara.workspace import open_workspace, user_path
 
-    cost = {"per_hour": per_hour, "per_kwh": per_kwh, "currency": currency.upper(), "watts": watts}
-    recipe = make_recipe({"cost": cost}, where="the options")
+    recipe = make_recipe({"cost": cost_section(per_hour, per_kwh, watts, currency)}, where="the options")
     prices = Prices(recipe.cost, label_rate, label_wage, api_price)
     weighed = read_weights(weights)
     if page and not user_path(str(page)).absolute().parent.is_dir():

@@ -16,6 +16,7 @@ from carrara.cli.options import EngineOption, WorkspaceOption
 if TYPE_CHECKING:
     import socket
 
+    from carrara.serve.engines import Choice
     from carrara.serve.gateway import Terms
     from carrara.serve.keys import Keys
     from carrara.serve.roster import Roster
@@ -61,8 +62,6 @@ def serve_command(
     workspace: WorkspaceOption = None,
 ) -> None:
     """Answer as OpenAI's clients expect it; for this machine only, unless --host says more."""
-    from carrara.errors import Refusal
-    from carrara.serve.engines import parse_engine
     from carrara.workspace import open_workspace
 
     if join:
@@ -70,9 +69,7 @@ def serve_command(
         _require_no_more(given)
         _join(open_workspace(workspace), host if "host" in given else None, port, models)
         return
-    if dtype not in ("auto", "float32", "bfloat16"):
-        raise Refusal(f"there is no dtype '{dtype}'; use auto, float32 or bfloat16.")
-    choice = parse_engine(engine)
+    choice = _choice(engine, dtype)
     tls = _tls(tls_cert, tls_key)
 
     from carrara.serve.server import listen
@@ -126,6 +123,16 @@ def _serve(
         if new_key:
             progress.say(f"key: {new_key}")
         serve(app, listener, traffic, opened.close, tls)
+
+
+def _choice(engine: str, dtype: str) -> Choice:
+    """Raises Refusal for an engine or a dtype that there is not."""
+    from carrara.errors import Refusal
+    from carrara.serve.engines import parse_engine
+
+    if dtype not in ("auto", "float32", "bfloat16"):
+        raise Refusal(f"there is no dtype '{dtype}'; use auto, float32 or bfloat16.")
+    return parse_engine(engine)
 
 
 def _given(context: typer.Context) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carrara.errors import Refusal
@@ -77,6 +77,16 @@ def model_of_run(run: Artefact, workspace: Workspace) -> Model:
         path, digest = before.path, before.digest
     four_bit = run.summary.get("method") == "qlora"
     return Model(name, path, digest, run.path, digest_of_adapter(run.path), run, four_bit)
+
+
+def base_of_run(model: Model, workspace: Workspace) -> Model | None:
+    """What a run was tuned from, held in as many bits, so that what differs is what was learned; None for no run."""
+    if model.source.kind != "run":
+        return None
+    before = workspace.get(model.source.inputs["model"])
+    if before.kind == "run":
+        return replace(model_of_run(before, workspace), four_bit=model.four_bit)
+    return Model(before.name, before.path, before.digest, None, None, before, model.four_bit)
 
 
 def _run(workspace: Workspace, reference: Reference) -> Artefact | None:

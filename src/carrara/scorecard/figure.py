@@ -10,6 +10,7 @@ Criterion = Literal["accuracy", "creativity", "privacy", "ease_of_use", "cost"]
 CRITERIA: tuple[Criterion, ...] = ("accuracy", "creativity", "privacy", "ease_of_use", "cost")
 Kind = Literal["measured", "published", "derived", "unknown"]
 Better = Literal["higher", "lower"]
+BASE, CHANGE = " (base)", " (change)"  # behind a measure: of what the model was tuned from; against it
 
 
 @dataclass(frozen=True)

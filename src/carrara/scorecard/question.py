@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from carrara.scorecard.card import Card
-from carrara.scorecard.figure import Figure
-from carrara.scorecard.sides import CHANGE, Row, rows_of, sides_of
+from carrara.scorecard.figure import CHANGE, Figure
+from carrara.scorecard.sides import Row, rows_of, sides_of
 
 _TIMES = ("s", "tokens/s")  # units of what is waited for
 

@@ -12,10 +12,9 @@ from carrara.models.interval import Interval
 from carrara.models.plan import Plan
 from carrara.scorecard.candidate import Candidate
 from carrara.scorecard.card import Told, kept_figures, published_figures
-from carrara.scorecard.figure import CRITERIA, Criterion, Figure, Kind
+from carrara.scorecard.figure import BASE, CHANGE, CRITERIA, Criterion, Figure, Kind
+from carrara.scorecard.meta_analysis import Column, abilities, logit, scores
 from carrara.scorecard.needs import Task
-from carrara.scorecard.sides import BASE, CHANGE
-from carrara.scorecard.standing import Column, abilities, logit, scores
 from carrara.scorecard.weigh import Score
 from carrara.workspace import Workspace
 
@@ -42,13 +41,13 @@ def rank_field(
 ) -> list[dict[Criterion, Score]]:
     """The scores of each candidate; of accuracy only what was measured on `rows`, a dataset's digest, if any are named.
 
-    A score is the share of the field that a candidate is better than, as `standing.scores` tells it, so that criteria
-    can be added up. Four criteria are told from figures that say which end is good: a figure counts by how it differs
-    from those of the same measure, published ones of the same benchmark, metric, shots and protocol; never across
-    protocols (`standing.abilities`). Accuracy grows with size as far as the published scores show, so a model without
-    scores stands where its size lets expect, with a wide interval. What the catalogue says of licence, context and
-    template counts for privacy and ease of use. Cost is the time of tuning with LoRA; on one machine energy and money
-    follow it.
+    A score is the share of the field that a candidate is better than, as `meta_analysis.scores` tells it, so that
+    criteria can be added up. Four criteria are told from figures that say which end is good: a figure counts by how it
+    differs from those of the same measure, published ones of the same benchmark, metric, shots and protocol; never
+    across protocols (`meta_analysis.abilities`). Accuracy grows with size as far as the published scores show, so a
+    model without scores stands where its size lets expect, with a wide interval. What the catalogue says of licence,
+    context and template counts for privacy and ease of use. Cost is the time of tuning with LoRA; on one machine energy
+    and money follow it.
     """
     kept = kept_figures(workspace, rows)
     known = [_known(candidate, task, kept) for candidate in candidates]

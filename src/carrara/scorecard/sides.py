@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from carrara.scorecard.card import Card
-from carrara.scorecard.figure import CRITERIA, Better, Criterion, Figure
+from carrara.scorecard.figure import BASE, CRITERIA, Better, Criterion, Figure
 
-BASE, CHANGE = " (base)", " (change)"  # behind a measure: of what the model was tuned from; against it
 _MINUS = "\N{MINUS SIGN}"
-_NOTHING = 5e-5  # below which a figure is shown as 0
+_NOTHING = 5e-6  # below which a figure is shown as 0
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ def number(value: float | str | bool) -> str:
         return "yes" if value else "no"
     if isinstance(value, str):
         return value
-    is_whole = abs(value) >= 1000 or value == int(value) or abs(value) < _NOTHING
-    text = f"{abs(value) if abs(value) < _NOTHING else value:,.0f}" if is_whole else f"{value:.3g}"
+    if abs(value) < _NOTHING:
+        return "0"
+    text = f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
     return text.replace("-", _MINUS)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from carrara.data.dataset import Dataset
 from carrara.data.prepare.stage import prepare_dataset
-from carrara.models import CatalogueModel, Model, model_of_run, resolve_model
+from carrara.models import CatalogueModel, Model, base_of_run, resolve_model
 from carrara.models.adapters import Adapted, load_together
 from carrara.progress import Progress
 from carrara.recipe import CostRecipe, make_recipe
@@ -51,7 +51,7 @@ def find_subject(
 ) -> Subject:
     """Whom `reference` names; raises Refusal for a model or data that cannot be had."""
     model = resolve_model(workspace, reference, progress)
-    base = _base_of(workspace, model)
+    base = base_of_run(model, workspace)
     learned = model.source.inputs.get("dataset")
     if data:
         dataset = prepare_dataset(workspace, make_recipe({"data": data, "prepare": {"against": []}}), progress)
@@ -65,13 +65,3 @@ def load_pair(subject: Subject, dtype: str = "auto") -> Pair:
     """Load the subject's model and its base; raises Refusal for one that does not load."""
     together = load_together([subject.model, *([subject.base] if subject.base else [])], dtype)
     return Pair(together[0], together[1] if subject.base else None)
-
-
-def _base_of(workspace: Workspace, model: Model) -> Model | None:
-    """What a run was tuned from, held in as many bits, so that what differs is what was learned."""
-    if model.source.kind != "run":
-        return None
-    before = workspace.get(model.source.inputs["model"])
-    if before.kind == "run":
-        return replace(model_of_run(before, workspace), four_bit=model.four_bit)
-    return Model(before.name, before.path, before.digest, None, None, before, model.four_bit)

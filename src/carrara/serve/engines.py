@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from carrara.errors import Refusal
 from carrara.export.gguf import Quantization
-from carrara.export.reference import Reference, reference_of
+from carrara.export.reference import reference_of
 from carrara.models import Model
 from carrara.models.machine import choose_device, left_to_container
 from carrara.models.shape import shape_in
@@ -171,16 +171,28 @@ class LlamaCppBases:
 
     def _open(self, digest: str, models: Mapping[str, Model], bases: int) -> LlamaCppEngine:
         """An engine of one base for these models and those that it has already; raises Refusal for a wrong file."""
-        from carrara.export.package import base_gguf
+        from carrara.export.package import adapter_gguf, base_gguf
 
         first = next(iter(models.values()))
         new = digest not in self._relays
         base = base_gguf(self._workspace, first, self._quantization, self._progress) if new else None
-        references = {
+        readers = {name: reader_of(model) for name, model in models.items()}
+        for name, reader in readers.items():
+            require_chat(name, reader)
+        adapters = {
+            name: adapter_gguf(self._workspace, model, self._progress)
+            for name, model in models.items()
+            if model.adapter
+        }
+        references = {  # last, since a model that was not seen yet is read whole for it
             name: reference_of(self._workspace, model, self._quantization, self._progress)
             for name, model in models.items()
         }
-        voices = _voices(models, references, self._workspace, self._progress, self._quantization)
+        require_rendered(readers, references)
+        voices = {
+            name: Voice(reader, adapters.get(name), sure_tokens(references[name], self._quantization))
+            for name, reader in readers.items()
+        }
         if base is None:
             engine = self._relays[digest].engine.renewed(more=voices)
         else:
@@ -252,26 +264,6 @@ def open_engine(
 
 def _has_accelerator() -> bool:
     return any(Path(path).exists() for path in _ACCELERATORS) and choose_device().type == "cuda"
-
-
-def _voices(
-    models: Mapping[str, Model],
-    references: Mapping[str, Reference | None],
-    workspace: Workspace,
-    progress: Progress,
-    quantization: Quantization,
-) -> dict[str, Voice]:
-    from carrara.export.package import adapter_gguf
-
-    readers = {name: reader_of(model) for name, model in models.items()}
-    for name, reader in readers.items():
-        require_chat(name, reader)
-    require_rendered(readers, references)
-    adapters = {name: adapter_gguf(workspace, model, progress) for name, model in models.items() if model.adapter}
-    return {
-        name: Voice(reader, adapters.get(name), sure_tokens(references[name], quantization))
-        for name, reader in readers.items()
-    }
 
 
 def _open_base(model: Model, base: Path, voices: Mapping[str, Voice], bases: int, threads: int) -> LlamaCppEngine:

@@ -15,11 +15,12 @@ from carrara.progress import Silent
 from carrara.recipe import CostRecipe
 from carrara.scorecard import creativity
 from carrara.scorecard.creativity.answers import Manner, write_answers
-from carrara.scorecard.creativity.figures import BASE, MODEL, figures_of
-from carrara.scorecard.creativity.judging import judge_answers, load_embedder
+from carrara.scorecard.creativity.figures import MODEL, figures_of
+from carrara.scorecard.creativity.judging import judge_answers
 from carrara.scorecard.creativity.measures import MEASURES
 from carrara.scorecard.creativity.prompts import asking_of, read_prompts
-from carrara.scorecard.figure import Figure
+from carrara.scorecard.embedder import load_embedder
+from carrara.scorecard.figure import BASE, Figure
 from carrara.scorecard.subject import Pair, Subject
 from carrara.workspace import Workspace
 from tests.models.tiny_embedder import write_tiny_embedder
@@ -103,9 +104,9 @@ def test_a_context_without_room_is_refused(subject: Subject, monkeypatch: pytest
 
 
 def test_an_embedder_that_comes_later_is_another_card(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(creativity, "resolve_model", _refuse)
+    monkeypatch.setattr("carrara.scorecard.embedder.resolve_model", _refuse)
     without = creativity.terms(subject)
-    monkeypatch.setattr(creativity, "resolve_model", lambda *_: subject.model)
+    monkeypatch.setattr("carrara.scorecard.embedder.resolve_model", lambda *_: subject.model)
     assert without["embedder"] is None
     assert creativity.terms(subject)["embedder"] == subject.model.digest
     assert creativity.terms(replace(subject, seed=1))["manner"]["seed"] == 1

@@ -13,8 +13,8 @@ from carrara.models import Model, resolve_model
 from carrara.models.load import load_any
 from carrara.progress import Silent
 from carrara.recipe import CostRecipe
-from carrara.scorecard import ease_of_use
-from carrara.scorecard.ease_of_use import answers, consistency, speed, telling
+from carrara.scorecard import ease_of_use, embedder
+from carrara.scorecard.ease_of_use import answers, speed, telling
 from carrara.scorecard.figure import Figure
 from carrara.scorecard.subject import Pair, Subject, load_pair
 from carrara.workspace import Workspace
@@ -152,11 +152,11 @@ def test_terms_need_no_weights_and_change_with_the_embedder(
     def none(*_: object) -> None:
         raise Refusal("the package index cannot be reached.")
 
-    monkeypatch.setattr(consistency, "resolve_model", none)
+    monkeypatch.setattr(embedder, "resolve_model", none)
     without = ease_of_use.terms(_subject(workspace, tiny_model))
     assert without.keys() == {"cards", "cores", "embedder"}
     assert without["embedder"] is None
-    monkeypatch.setattr(consistency, "resolve_model", lambda *_: tiny_model)
+    monkeypatch.setattr(embedder, "resolve_model", lambda *_: tiny_model)
     assert ease_of_use.terms(_subject(workspace, tiny_model)) == without | {"embedder": tiny_model.digest}
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from carrara.scorecard.accuracy.baseline import BASE, baseline
+from carrara.scorecard.accuracy.baseline import baseline
 from carrara.scorecard.accuracy.outlook import learning_curve
 from carrara.scorecard.accuracy.published import published
 from carrara.scorecard.accuracy.scored import judged, scored, scores_of, verdict_on
-from carrara.scorecard.figure import Figure
+from carrara.scorecard.figure import BASE, Figure
 from carrara.scorecard.subject import Pair, Subject
 
 __all__ = ["FORMAT", "learning_curve", "measure", "published", "terms"]

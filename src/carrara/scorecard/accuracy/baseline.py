@@ -21,11 +21,10 @@ from carrara.models.load import Loaded
 from carrara.progress import Progress
 from carrara.scorecard.accuracy.heldout import Asked, held_out_rows, judge, parted
 from carrara.scorecard.accuracy.interval import of_ratio, parts_of, resampled, value_and_interval
-from carrara.scorecard.figure import Better, Figure, unknown
+from carrara.scorecard.figure import BASE, Better, Figure, unknown
 from carrara.scorecard.subject import Pair, Subject
 from carrara.verdict.measures import ACC, BITS_PER_BYTE, LOSS, Measure
 
-BASE = " (base)"
 _WRITTEN, _LONGEST = 24, 96  # answers that are written, and their tokens
 
 

@@ -18,11 +18,10 @@ from carrara.models.load import Loaded
 from carrara.models.machine import count_cores, inspect_machine
 from carrara.models.shape import shape_in
 from carrara.models.stepper import Stepper
-from carrara.scorecard.figure import Figure, unknown
+from carrara.scorecard.figure import BASE, Figure, unknown
 from carrara.scorecard.subject import Pair, Subject
 
 SPEED, FAST, TOGETHER = "tokens per second", "tokens per second (llama.cpp)", "tokens per second, 32 answers at once"
-SPEEDS = (FAST, SPEED, TOGETHER)
 ENERGY = "energy per million tokens"
 MEMORY_TO_SERVE = "memory to serve"
 _HELD = 2048  # tokens of keys and values
@@ -44,7 +43,7 @@ def serving_figures(subject: Subject, pair: Pair) -> list[Figure]:
     shape, parameters = shape_in(subject.model.path)
     speeds = [_speed(pair.model, "")]
     if pair.base:
-        speeds.append(_speed(pair.base, " (base)"))
+        speeds.append(_speed(pair.base, BASE))
     speeds += [_together(pair.model), _by_llamacpp(subject)]
     return [memory_figure(shape, parameters), *speeds, _energy(subject, [each for each in speeds if each.value])]
 

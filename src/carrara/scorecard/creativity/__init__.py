@@ -13,15 +13,15 @@ from typing import Any
 
 from carrara.errors import Refusal
 from carrara.evaluate.text.recited import Recited
-from carrara.models import resolve_model
 from carrara.models.adapters import switched_on
 from carrara.models.load import Loaded
 from carrara.scorecard.creativity.answers import WORDS, Answer, Manner, write_answers
-from carrara.scorecard.creativity.figures import BASE, MODEL, figures_of
-from carrara.scorecard.creativity.judging import EMBEDDER, judge_answers, load_embedder
+from carrara.scorecard.creativity.figures import MODEL, figures_of
+from carrara.scorecard.creativity.judging import judge_answers
 from carrara.scorecard.creativity.measures import Need
 from carrara.scorecard.creativity.prompts import Asking, asking_of, read_prompts
-from carrara.scorecard.figure import Figure
+from carrara.scorecard.embedder import embedder_digest, load_embedder
+from carrara.scorecard.figure import BASE, Figure
 from carrara.scorecard.subject import Pair, Subject
 
 FORMAT = 2  # raised when the same model would get other figures
@@ -29,10 +29,7 @@ FORMAT = 2  # raised when the same model would get other figures
 
 def terms(subject: Subject) -> dict[str, Any]:
     """What determines the figures: the prompts, how they are asked, and whether an embedder is at hand."""
-    try:
-        embedder = resolve_model(subject.workspace, EMBEDDER, subject.progress).digest
-    except Refusal:
-        embedder = None
+    embedder = embedder_digest(subject.workspace, subject.progress)
     prompts = [asdict(prompt) for prompt in read_prompts()]
     return {"prompts": prompts, "manner": asdict(Manner(seed=subject.seed)), "embedder": embedder}
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from statistics import fmean
 
 from carrara.scorecard.creativity.measures import CREATIVITY, MEASURES, Judged, Measure, Need
-from carrara.scorecard.figure import Figure, unknown
+from carrara.scorecard.figure import BASE, Figure, unknown
 
 Values = Mapping[int, float]  # of a measure by prompt, those left out for which it cannot say
-MODEL, BASE = "", " (base)"  # what follows a measure's name, of the model and of what it was tuned from
+MODEL = ""  # what follows a measure's name where it is the model's own
 _FEWEST = 3  # prompts, below which no spread can be told
 
 

@@ -6,26 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from carrara.evaluate.text.recited import Recited
-from carrara.models import resolve_model
 from carrara.models.embedder import embed
-from carrara.models.load import Loaded, load_any
-from carrara.progress import Progress
+from carrara.models.load import Loaded
 from carrara.scorecard.creativity.answers import Answer
 from carrara.scorecard.creativity.coherence import is_coherent, least_saved, orders_of
 from carrara.scorecard.creativity.measures import Judged
 from carrara.scorecard.creativity.prompts import Asking
-from carrara.workspace import Workspace
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-EMBEDDER = "all-minilm-l6-v2"
-
-
-def load_embedder(workspace: Workspace, progress: Progress) -> Loaded:
-    """The small embedder; raises Refusal where it cannot be had."""
-    return load_any(resolve_model(workspace, EMBEDDER, progress), "float32")
 
 
 def judge_answers(

@@ -17,13 +17,14 @@ from carrara.models.machine import count_cores
 from carrara.scorecard.ease_of_use.abilities import ENGINES, FORMATS, SYSTEM_ROLE, ability_figures, merges
 from carrara.scorecard.ease_of_use.answers import ByItself, InRoles, answer_by_itself, answer_in_roles
 from carrara.scorecard.ease_of_use.cards import digest_of_cards, read_cards, read_instructions
-from carrara.scorecard.ease_of_use.compared import BASE, Counted, compared
-from carrara.scorecard.ease_of_use.consistency import CONSISTENCY, counted_consistency, embedder_digest, load_embedder
+from carrara.scorecard.ease_of_use.compared import Counted, compared
+from carrara.scorecard.ease_of_use.consistency import CONSISTENCY, counted_consistency
 from carrara.scorecard.ease_of_use.following import FOLLOWED, counted_following
 from carrara.scorecard.ease_of_use.manner import ENDED, LENGTH, REPEATED, counted_manner
 from carrara.scorecard.ease_of_use.roles import AVOIDED, DISCRIMINATION, IDENTIFICATION, REQUIRED, role_figures
 from carrara.scorecard.ease_of_use.speed import FIRST, RATE, speed_figures, time_in_turn
-from carrara.scorecard.figure import Figure, unknown
+from carrara.scorecard.embedder import embedder_digest, load_embedder
+from carrara.scorecard.figure import BASE, Figure, unknown
 from carrara.scorecard.subject import Pair, Subject
 
 FORMAT = 2  # raised when the same model would get other figures

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 
 from carrara.errors import Refusal
 from carrara.scorecard.ease_of_use.tally import Range, Tally, change_interval, mean_interval, share_interval
-from carrara.scorecard.figure import Better, Figure, unknown
-
-BASE, CHANGE = " (base)", " (change)"  # behind the name of a measure: of what the model was tuned from; against it
+from carrara.scorecard.figure import BASE, CHANGE, Better, Figure, unknown
 
 
 @dataclass(frozen=True)

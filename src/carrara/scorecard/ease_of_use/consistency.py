@@ -5,34 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from carrara.errors import Refusal
-from carrara.models import resolve_model
 from carrara.models.embedder import embed
-from carrara.models.load import Loaded, load_any
-from carrara.progress import Progress
+from carrara.models.load import Loaded
 from carrara.scorecard.ease_of_use.answers import InRoles
 from carrara.scorecard.ease_of_use.cards import Cards
 from carrara.scorecard.ease_of_use.compared import Counted
 from carrara.scorecard.ease_of_use.tally import Tally, mean_interval
-from carrara.workspace import Workspace
+from carrara.scorecard.embedder import EMBEDDER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CONSISTENCY, EMBEDDER = "persona consistency", "all-minilm-l6-v2"
-
-
-def embedder_digest(workspace: Workspace, progress: Progress) -> str | None:
-    """Which embedder would be loaded; None where it cannot be had."""
-    try:
-        return resolve_model(workspace, EMBEDDER, progress).digest
-    except Refusal:
-        return None
-
-
-def load_embedder(workspace: Workspace, progress: Progress) -> Loaded:
-    """The small embedder that tells what texts mean; raises Refusal where it cannot be had."""
-    return load_any(resolve_model(workspace, EMBEDDER, progress), "float32")
+CONSISTENCY = "persona consistency"
 
 
 def counted_consistency(embedder: Loaded, cards: Cards, answered: InRoles) -> list[Counted]:

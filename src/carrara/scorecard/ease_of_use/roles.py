@@ -7,10 +7,10 @@ from collections.abc import Callable
 from carrara.errors import Refusal
 from carrara.scorecard.ease_of_use.answers import ROLE_TOKENS, InRoles
 from carrara.scorecard.ease_of_use.cards import Cards, Persona, says
-from carrara.scorecard.ease_of_use.compared import BASE, Counted, compared
+from carrara.scorecard.ease_of_use.compared import Counted, compared
 from carrara.scorecard.ease_of_use.tally import Tally, tally
 from carrara.scorecard.ease_of_use.telling import DRAWS, Told, tell
-from carrara.scorecard.figure import Figure
+from carrara.scorecard.figure import BASE, Figure
 
 DISCRIMINATION, IDENTIFICATION = "persona discrimination", "self-identification"
 REQUIRED, AVOIDED = "required words used", "forbidden words avoided"

@@ -9,9 +9,9 @@ from carrara.errors import Refusal
 from carrara.evaluate.latency import time_answer
 from carrara.models.adapters import Adapted, switched_on
 from carrara.models.load import Loaded
-from carrara.scorecard.ease_of_use.compared import BASE, CHANGE, changed
+from carrara.scorecard.ease_of_use.compared import changed
 from carrara.scorecard.ease_of_use.tally import Range
-from carrara.scorecard.figure import Better, Figure
+from carrara.scorecard.figure import BASE, CHANGE, Better, Figure
 
 _PROMPT, _WRITTEN = 256, 24  # tokens
 _REPEATS = 16  # behind one that warms up

@@ -23,7 +23,7 @@ from carrara.errors import Refusal
 from carrara.models.adapters import Adapted, switched_on
 from carrara.models.forward import hidden_states, project
 from carrara.models.load import Loaded
-from carrara.scorecard.figure import Figure, unknown
+from carrara.scorecard.figure import BASE, Figure, unknown
 from carrara.scorecard.privacy.intervals import Interval, mean_of_exponentials
 from carrara.scorecard.subject import Subject
 from carrara.tune.canaries import Canary, all_secrets, hold_back, read_canaries
@@ -61,7 +61,7 @@ def exposure_figures(subject: Subject, model: Adapted, base: Adapted) -> list[Fi
     asked = [*planted[:_MOST], *hold_back(planted, _HELD_BACK, subject.seed)]
     told = [canary.secret for canary in planted]
     figures: list[Figure] = []
-    for suffix, adapted in (("", model), (" (base)", base)):
+    for suffix, adapted in (("", model), (BASE, base)):
         ceiling, bits = exposures(adapted, asked, told, render, subject.seed)
         for repeats in sorted({canary.repeats for canary in asked}):
             of_group = [value for canary, value in zip(asked, bits, strict=True) if canary.repeats == repeats]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from carrara.scorecard.figure import Figure, unknown
+from carrara.scorecard.figure import BASE, Figure, unknown
 from carrara.scorecard.privacy.intervals import Interval, area_under_curve
 from carrara.scorecard.privacy.learned import Learned, Seen
 
@@ -25,7 +25,7 @@ def membership_figures(learned: Learned, remedy: str) -> list[Figure]:
         return [unknown(MEASURE, f"{why}; prepare the data with a larger test share.")]
     return [
         _figure(learned, "", "loss under the base less loss under the model", _gain, remedy),
-        _figure(learned, " (base)", "loss under the base, which saw neither", lambda seen: -seen.base.loss, ""),
+        _figure(learned, BASE, "loss under the base, which saw neither", lambda seen: -seen.base.loss, ""),
     ]
 
 

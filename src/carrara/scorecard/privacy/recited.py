@@ -12,7 +12,7 @@ from carrara.data.render.ends import end_tokens
 from carrara.data.render.example import Rendered, render_examples
 from carrara.models.adapters import Adapted, switched_on
 from carrara.models.generate import write_all
-from carrara.scorecard.figure import Figure, unknown
+from carrara.scorecard.figure import BASE, Figure, unknown
 from carrara.scorecard.privacy.intervals import proportion
 from carrara.scorecard.privacy.learned import sampled
 
@@ -31,7 +31,7 @@ def recited_figures(dataset: Dataset, model: Adapted, base: Adapted, seed: int) 
         return [unknown(MEASURE, f"none of {len(rows):,} train rows looked at holds any in an answer of its own.")]
     texts = [_bare(example.body) for example in dataset.each("train")]
     figures: list[Figure] = []
-    for suffix, adapted in (("", model), (" (base)", base)):
+    for suffix, adapted in (("", model), (BASE, base)):
         told = _told(adapted, holding, dataset, plugins)
         n, count = len(told), sum(any(value in text for value in row for text in texts) for row in told)
         if not n:

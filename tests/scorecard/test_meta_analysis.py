@@ -9,7 +9,7 @@ from statistics import fmean
 import pytest
 
 from carrara.models import read_catalogue
-from carrara.scorecard.standing import Column, abilities, logit, scores
+from carrara.scorecard.meta_analysis import Column, abilities, logit, scores
 
 
 def _column(values: dict[int, float], noise: float = 0.2) -> Column:
