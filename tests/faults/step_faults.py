@@ -317,9 +317,9 @@ def head_on_wrong_places(setup: SetUp, chance: random.Random) -> Broken:
 
 def sees_what_follows(setup: SetUp, chance: random.Random) -> Broken:
     def make(f: Any) -> Any:
-        def wrong(network: Any, ids: torch.Tensor, mask: Any = None, positions: Any = None) -> torch.Tensor:
+        def wrong(network: Any, ids: torch.Tensor, **more: Any) -> torch.Tensor:
             rows, longest = ids.shape
-            return f(network, ids, torch.ones(rows, 1, longest, longest, dtype=torch.bool), positions)
+            return f(network, ids, torch.ones(rows, 1, longest, longest, dtype=torch.bool), **more)
 
         return wrong
 

@@ -77,9 +77,9 @@ def _leave(monkeypatch: pytest.MonkeyPatch, each: float, places: float) -> None:
     monkeypatch.setattr(fit, "inspect_machine", lambda: Machine(2, 1 << 34, free, None, 0, False))
 
 
-def test_a_plan_settles_what_is_auto_and_nothing_else(tiny_model: Model) -> None:
+def test_a_plan_settles_what_is_auto_and_nothing_else(tiny_model: Model, make: Callable[..., Training]) -> None:
     rows = _rows(*[40] * 20)
-    plan = plan_training(tiny_model, rows, rows[:2], AUTO)
+    plan = plan_training(tiny_model, replace(make(rows), validation=rows[:2]), AUTO)
     tune = settled(AUTO.tune, plan)
     assert (tune.micro_batch_tokens, tune.checkpoint_activations) == (plan.micro_batch_tokens, False)
     assert tune.batching in ("sorted", "packed")

@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from carrara.models import Model
-from carrara.models.forward import decoder_of, hidden_states
+from carrara.models.forward import Shared, decoder_of, hidden_states
 from carrara.models.load import load_model
 from carrara.recipe import TuneRecipe
 from carrara.tune import fused
@@ -65,6 +65,34 @@ def test_states_and_gradients_are_the_librarys(
     assert our_gradients.keys() == their_gradients.keys()
     worst = max(_distance(our_gradients[name], their_gradients[name]) for name in their_gradients)
     assert worst < 2e-5
+
+
+@pytest.mark.parametrize("queries", [512, 7], ids=["whole", "in blocks"])
+@pytest.mark.parametrize(
+    "options", [{"rank": 4}, {"rank": 4, "dora": True}, {"method": "full"}, {"method": "ia3"}], ids=str
+)
+def test_an_opening_that_texts_share_is_computed_once_with_the_same_result(
+    options: Any, queries: int, tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused, "QUERIES_AT_ONCE", queries)
+    recipe = TuneRecipe.model_validate(options)
+    opening, own = 11, IDS.shape[1] - 11
+    alike = torch.cat([IDS[:1, :opening].expand(3, -1), IDS[:, opening:]], 1)
+    apart, ours = (_network(tiny_model, recipe) for _ in range(2))
+    assert fuse(apart)
+    assert fuse(ours)
+    expected = hidden_states(apart, alike)
+    (expected * ALONG).sum().backward()
+    places = torch.cat([torch.arange(opening), torch.arange(opening, 40).repeat(3)])[None]
+    ids = torch.cat([alike[0, :opening], alike[:, opening:].flatten()])[None]
+    assert ids.shape == (1, opening + 3 * own)
+    found = hidden_states(ours, ids, positions=places, shared=Shared(opening, 3))[0]
+    along = torch.cat([ALONG[:, :opening].sum(0), ALONG[:, opening:].flatten(0, 1)])
+    (found * along).sum().backward()
+    assert _distance(found[:opening], expected[0, :opening]) < 1e-5
+    assert _distance(found[opening:], expected[:, opening:].flatten(0, 1)) < 1e-5
+    gradients = {name: p.grad for name, p in apart.named_parameters() if p.grad is not None}
+    assert max(_distance(p.grad, gradients[n]) for n, p in ours.named_parameters() if p.grad is not None) < 2e-5
 
 
 @pytest.mark.parametrize("heads", [(4, 4), (4, 1)])

@@ -84,7 +84,7 @@ def test_a_run_that_goes_on_is_not_checked_again(
     checked = []
     check = run.check_truth
     monkeypatch.setattr(run, "check_truth", lambda *given: checked.append(1) or check(*given))
-    with _killed(loop, "mean_loss"):  # after the checkpoint of a step
+    with _killed(loop, "held_out_loss"):  # after the checkpoint of a step
         tune_model(workspace, tiny_model, dataset, _recipe(validate_every=3, checkpoint_minutes=0), Silent())
     tune_model(workspace, tiny_model, dataset, _recipe(validate_every=3), Silent())
     assert checked == [1]
@@ -97,7 +97,7 @@ def test_a_run_that_goes_on_is_settled_as_it_began(
     recipe = _recipe(micro_batch_tokens="auto", dropout=0.1, validate_every=3, checkpoint_minutes=0)
     monkeypatch.setattr(job, "fitting_tokens", lambda *_: 100)
     whole = tune_model(Workspace(tmp_path / "other"), tiny_model, dataset, recipe, Silent()).artefact
-    with _killed(loop, "mean_loss"):
+    with _killed(loop, "held_out_loss"):
         tune_model(workspace, tiny_model, dataset, recipe, Silent())
     changed = replace(inspect_machine(), accelerator="a small one", accelerator_memory=1)
     monkeypatch.setattr(plan, "inspect_machine", lambda: changed)
@@ -129,7 +129,7 @@ def test_the_peak_is_that_of_all_processes(
 ) -> None:
     recipe = _recipe(validate_every=3, checkpoint_minutes=0)
     monkeypatch.setattr(state, "peak_memory_mb", lambda: 1e6)
-    with _killed(loop, "mean_loss"):
+    with _killed(loop, "held_out_loss"):
         tune_model(workspace, tiny_model, dataset, recipe, Silent())
     monkeypatch.setattr(state, "peak_memory_mb", lambda: 2.0)
     assert tune_model(workspace, tiny_model, dataset, recipe, Silent()).ledger.peak_memory_mb == 1e6
@@ -172,7 +172,7 @@ def test_the_step_that_is_kept_is_told(
     workspace: Workspace, tiny_model: Model, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([3.0, 2.0, 2.5, 2.5])
-    monkeypatch.setattr(loop, "mean_loss", lambda *_: next(losses))
+    monkeypatch.setattr(loop, "held_out_loss", lambda *_: next(losses))
     recipe = _recipe(validate_every=1, patience=2, epochs=3)
     summary = tune_model(workspace, tiny_model, dataset, recipe, Silent()).artefact.summary
     assert summary["steps"] == 4

@@ -170,7 +170,7 @@ def held_out(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[float | None]], 
                 raise Killed
             return loss
 
-        monkeypatch.setattr(loop, "mean_loss", next_loss)
+        monkeypatch.setattr(loop, "held_out_loss", next_loss)
 
     return given
 

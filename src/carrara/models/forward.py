@@ -6,6 +6,7 @@ so that training, scoring and chatting see them alike, and they are computed onc
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,14 @@ LOGITS_AT_ONCE = MappingProxyType({"cpu": 96 << 20, "cuda": 512 << 20})  # bytes
 QUERIES_AT_ONCE = 512
 
 _UNKNOWN_SCALES = ("logit_scale", "logits_scaling")
+
+
+@dataclass(frozen=True)
+class Shared:
+    """How texts that begin alike lie in one row: their opening once, then the rest of each, padded to one length."""
+
+    opening: int  # places
+    texts: int
 
 
 def decoder_of(network: Any) -> Any:
@@ -42,21 +51,29 @@ def hidden_states(
     mask: torch.Tensor | None = None,
     positions: torch.Tensor | None = None,
     before: DynamicCache | None = None,
+    shared: Shared | None = None,
 ) -> torch.Tensor:
     """The last hidden states `(rows, longest, width)` of `ids` `(rows, longest)`, without those of virtual tokens.
 
     `positions` `(rows, longest)` count from 0, anew for each text of a row. `mask` `(rows, 1, longest, longest)`,
     boolean or additive as transformers takes it, tells which token sees which; without one a token sees those before
     it in its text. Both are about `ids` alone. `before` is what `opening` and `read_on` left for these rows, for texts
-    that go on; every token sees all of it, and it is used up.
+    that go on; every token sees all of it, and it is used up. With `shared`, which only layers written by hand know
+    (`tune/fused.py`), `ids` is one row, and a text sees the opening and itself.
     """
     cache = before if before is not None or not virtual_tokens(network) else opening(network, len(ids))
     if cache is not None and positions is not None:
         read = cache.get_seq_length()
         mask = _seeing_all(_within_texts(positions) if mask is None else mask, read)
         positions = positions + read
+    more = {"shared": shared} if shared else {}
     return decoder_of(network)(
-        input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=cache is not None
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=cache is not None,
+        **more,
     ).last_hidden_state
 
 

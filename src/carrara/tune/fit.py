@@ -33,10 +33,11 @@ _HEAD = 2  # times the logits that exist at once: with their logarithms, which b
 _SPARE = 0.95  # of the memory, lest the allocator's gaps tip it over
 
 
-def plan_training(model: Model, rows: Sequence[Rendered], validation: Sequence[Rendered], recipe: Recipe) -> Plan:
-    """The plan of tuning a model on rendered rows, on this machine."""
+def plan_training(model: Model, training: Training, recipe: Recipe) -> Plan:
+    """The plan of training a model by a recipe, on this machine."""
     shape, parameters = shape_in(model.path)
-    return plan_here(shape, parameters, recipe.tune, lengths_of(rows, validation), recipe.cost)
+    lengths = lengths_of(training.rows, training.validation, training.shares)
+    return plan_here(shape, parameters, recipe.tune, lengths, recipe.cost)
 
 
 def settled(tune: TuneRecipe, plan: Plan) -> TuneRecipe:

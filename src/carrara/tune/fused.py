@@ -15,7 +15,7 @@ import torch
 from torch.autograd import Function
 from torch.nn import functional
 
-from carrara.models.forward import QUERIES_AT_ONCE, decoder_of
+from carrara.models.forward import QUERIES_AT_ONCE, Shared, decoder_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +54,7 @@ class _Layer:
         attention_mask: Tensor | None = None,
         position_embeddings: tuple[Tensor, Tensor] | None = None,
         past_key_values: Any = None,
+        shared: Shared | None = None,
         **others: Any,
     ) -> Tensor:
         if past_key_values is not None or position_embeddings is None:
@@ -63,7 +64,10 @@ class _Layer:
         modules = [attention.q_proj, attention.k_proj, attention.v_proj]
         queries, keys, values = _project(modules, *_normed(layer.input_layernorm, x))
         cos, sin = (part[..., : part.shape[-1] // 2] for part in position_embeddings)
-        seen = _Attend.apply(queries, keys, values, cos, sin, attention_mask)
+        if shared:
+            seen = _attend_sharing(shared, queries, keys, values, cos, sin)
+        else:
+            seen = _Attend.apply(queries, keys, values, cos, sin, attention_mask)
         (out,) = _project([attention.o_proj], _Same(), seen)
         x = x + out
         gate, up = _project([mlp.gate_proj, mlp.up_proj], *_normed(layer.post_attention_layernorm, x))
@@ -147,27 +151,49 @@ def _parted(
 # ---- attention ----
 
 
+def _attend_sharing(shared: Shared, queries: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Attention of texts that lie in one row behind their opening, which is attended to by all of them."""
+    before = shared.opening
+    length = before + (queries.shape[1] - before) // shared.texts
+    cos, sin = cos[:, :length], sin[:, :length]
+    apart = [each.split([before, each.shape[1] - before], 1) for each in (queries, keys, values)]
+    first = _Attend.apply(*(opening for opening, _ in apart), cos[:, :before], sin[:, :before], None)
+    own = (rest.reshape(shared.texts, length - before, -1) for _, rest in apart)
+    seen = _Attend.apply(*own, cos, sin, None, apart[1][0], apart[2][0])
+    return torch.cat([first, seen.reshape(1, -1, queries.shape[2])], 1)
+
+
 class _Attend(Function):
     """Rotary positions (arXiv 2104.09864) and attention, `(rows, length, heads · width)` in and out.
 
     `cos` and `sin` hold the first half of each, their second half being the same. `mask` is the library's, or None for
     a causal one. Some queries attend at a time, and to no keys after them. How much each attends to each is kept where
-    rows are short, and else computed again.
+    rows are short, and else computed again. `opening`, if any, is a row of keys and one of values that stand before
+    those of every row; `cos` and `sin` begin with theirs.
     """
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, cos: Tensor, sin: Tensor, mask: Tensor | None
+        ctx: Any,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        cos: Tensor,
+        sin: Tensor,
+        mask: Tensor | None,
+        *opening: Tensor,
     ) -> Tensor:
         width = 2 * cos.shape[-1]
         cos, sin = cos.unsqueeze(1), sin.unsqueeze(1)
-        q, k = _turned(_heads(queries, width), cos, sin), _turned(_heads(keys, width), cos, sin)
-        v = _heads(values, width).contiguous()
+        before = cos.shape[2] - queries.shape[1]
+        q = _turned(_heads(queries, width), cos[:, :, before:], sin[:, :, before:])
+        keys, values = (_behind(row, rest) for row, rest in zip(opening or (None, None), (keys, values), strict=True))
+        k, v = _turned(_heads(keys, width), cos, sin), _heads(values, width).contiguous()
         out = torch.empty_like(queries)
         places, kept = _heads(out, width), []
         for start, end in _blocks(q):
             weights = _weights(q, k, mask, start, end)
-            seen = torch.bmm(weights, v.flatten(0, 1)[:, :end])
+            seen = torch.bmm(weights, v.flatten(0, 1)[:, : before + end])
             places[:, :, start:end] = seen.view(*q.shape[:2], -1, width)
             if q.shape[2] <= QUERIES_AT_ONCE and any(ctx.needs_input_grad):
                 kept.append(weights)
@@ -178,25 +204,33 @@ class _Attend(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         q, k, v, cos, sin, *kept = ctx.saved_tensors
+        before = k.shape[2] - q.shape[2]
         gradient = _heads(gradient, q.shape[3])
         for_q, for_k, for_v = torch.empty_like(q), *(torch.zeros(k.shape) for _ in range(2))  # sums, so in float32
         for start, end in _blocks(q):
-            weights = kept.pop(0) if kept else _weights(q, k, ctx.mask, start, end)
+            weights, last = kept.pop(0) if kept else _weights(q, k, ctx.mask, start, end), before + end
             asked, above = (_sharing(x, k, start, end) for x in (q, gradient))
-            along = torch.bmm(above, v.flatten(0, 1)[:, :end].mT)
+            along = torch.bmm(above, v.flatten(0, 1)[:, :last].mT)
             scores = torch.ops.aten._softmax_backward_data(along, weights, -1, weights.dtype)
-            for_q[:, :, start:end] = torch.bmm(scores, k.flatten(0, 1)[:, :end]).view(*q.shape[:2], -1, q.shape[3])
-            for_k.flatten(0, 1)[:, :end] += torch.bmm(scores.mT, asked)
-            for_v.flatten(0, 1)[:, :end] += torch.bmm(weights.mT, above)
+            for_q[:, :, start:end] = torch.bmm(scores, k.flatten(0, 1)[:, :last]).view(*q.shape[:2], -1, q.shape[3])
+            for_k.flatten(0, 1)[:, :last] += torch.bmm(scores.mT, asked)
+            for_v.flatten(0, 1)[:, :last] += torch.bmm(weights.mT, above)
         back = cos * q.shape[3] ** -0.5, sin * -(q.shape[3] ** -0.5)
+        below = _flat(_turned(for_k.to(k.dtype), *back)), _flat(for_v.to(v.dtype))
+        opening = [each[:, :before].sum(0, keepdim=True) for each in below] if before else []
         return (
-            _flat(_turned(for_q, *back)),
-            _flat(_turned(for_k.to(k.dtype), *back)),
-            _flat(for_v.to(v.dtype)),
+            _flat(_turned(for_q, *(each[:, :, before:] for each in back))),
+            *(each[:, before:] for each in below),
             None,
             None,
             None,
+            *opening,
         )
+
+
+def _behind(opening: Tensor | None, rows: Tensor) -> Tensor:
+    """Rows `(rows, length, width)`, each behind the opening `(1, length, width)` if there is one."""
+    return rows if opening is None else torch.cat([opening.expand(len(rows), -1, -1), rows], 1)
 
 
 def _blocks(q: Tensor) -> Iterator[tuple[int, int]]:
@@ -208,13 +242,13 @@ def _blocks(q: Tensor) -> Iterator[tuple[int, int]]:
 
 
 def _weights(q: Tensor, k: Tensor, mask: Tensor | None, start: int, end: int) -> Tensor:
-    """How much the queries from `start` to `end` attend to the keys before `end`, those of a shared key together."""
-    asked = _sharing(q, k, start, end)
-    scores = asked.new_empty(*asked.shape[:2], end)
-    scores.baddbmm_(asked, k.flatten(0, 1)[:, :end].mT, beta=0, alpha=q.shape[3] ** -0.5)
-    each_head = scores.view(*q.shape[:2], -1, end)
+    """How much the queries from `start` to `end` attend to keys up to their own, those of a shared key together."""
+    asked, before = _sharing(q, k, start, end), k.shape[2] - q.shape[2]
+    scores = asked.new_empty(*asked.shape[:2], before + end)
+    scores.baddbmm_(asked, k.flatten(0, 1)[:, : before + end].mT, beta=0, alpha=q.shape[3] ** -0.5)
+    each_head = scores.view(*q.shape[:2], -1, before + end)
     if mask is None:
-        each_head[..., start:] += torch.full((end - start,) * 2, _least(q.dtype), dtype=q.dtype).triu_(1)
+        each_head[..., before + start :] += torch.full((end - start,) * 2, _least(q.dtype), dtype=q.dtype).triu_(1)
     else:
         each_head += _additive(mask[:, :, start:end, :end], q.dtype)
     return scores.softmax(-1)

@@ -11,6 +11,7 @@ from carrara.data.dataset import Dataset
 from carrara.data.render.dataset import render_usable, usable_length
 from carrara.errors import Refusal
 from carrara.models import Model
+from carrara.models.forward import virtual_tokens
 from carrara.models.load import Loaded, load_model
 from carrara.models.machine import choose_device, choose_dtype
 from carrara.progress import Progress
@@ -80,8 +81,7 @@ def make_training(job: Job) -> tuple[Loaded, Training]:
         torch.device("cpu") if job.will_spread else choose_device(),  # what is spread goes to its device layer by layer
     )
     network = attach(loaded, recipe.tune)
-    if not recipe.tune.compile and choose_device().type == "cpu":
-        fuse(network)
+    by_hand = not recipe.tune.compile and choose_device().type == "cpu" and fuse(network)
     context = replace(loaded, network=network).context  # less the virtual tokens that were attached
     longest = usable_length(recipe.tune.max_length, context)
     rows = render_usable(job.dataset, "train", loaded.tokenizer, longest, progress)
@@ -103,6 +103,7 @@ def make_training(job: Job) -> tuple[Loaded, Training]:
         meter=EnergyMeter(recipe.cost),
         curves=Curves(folder / METRICS if world.leads else None),
         identity=folder.name,
+        shares=by_hand and not recipe.tune.dropout and not virtual_tokens(network),
     )
     return loaded, _settled(training, job)
 
@@ -110,7 +111,7 @@ def make_training(job: Job) -> tuple[Loaded, Training]:
 def _settled(training: Training, job: Job) -> Training:
     """The training with each `auto` of its recipe settled; how, and the plan of it, are written when a run begins."""
     recipe, world = job.recipe, job.world
-    plan = plan_training(job.model, training.rows, training.validation, recipe)
+    plan = plan_training(job.model, training, recipe)
     training = replace(training, recipe=settled(recipe.tune, plan))
     if training.recipe.checkpoint_activations:
         recompute_activations(training.network)
@@ -118,7 +119,7 @@ def _settled(training: Training, job: Job) -> Training:
         tokens = fitting_tokens(training, job.progress)
         recipe = with_tune(recipe, training.recipe, micro_batch_tokens=tokens)
         training = replace(training, recipe=recipe.tune)
-        plan = replace(plan_training(job.model, training.rows, training.validation, recipe), reason="")  # it was tried
+        plan = replace(plan_training(job.model, training, recipe), reason="")  # it was tried
     agreed = world.from_leader(training.recipe.model_dump_json())  # what was measured differs
     training = replace(training, recipe=TuneRecipe.model_validate_json(agreed))
     if world.leads and not newest_first(training.checkpoints):

@@ -122,9 +122,7 @@ def _validate_if_due(training: Training, place: Place, point: dict[str, float]) 
     if not training.validation or (step % every and step < training.steps):
         return ""
     started = time.monotonic()
-    loss = mean_loss(
-        training.network, training.validation, training.pass_tokens, training.device, training.packed, training.world
-    )
+    loss = held_out_loss(training, training.validation, training.pass_tokens)
     history.validation_seconds += time.monotonic() - started
     if reason := history.watch.see_held_out(loss, training.network.config.vocab_size):
         return reason
@@ -142,6 +140,12 @@ def _has_stopped_early(training: Training, place: Place) -> bool:
     return patience is not None and place.history.stale >= patience
 
 
+def held_out_loss(training: Training, rows: Sequence[Rendered], tokens: int) -> float:
+    """What `mean_loss` gives for some rows, with passes of so many places as training takes them."""
+    opening = training.opening(rows)
+    return mean_loss(training.network, rows, tokens, training.device, training.packed, training.world, opening)
+
+
 def mean_loss(
     network: Any,
     rows: Sequence[Rendered],
@@ -149,17 +153,18 @@ def mean_loss(
     device: torch.device,
     packed: bool = False,
     world: World = _ALONE,
+    opening: int = 0,
 ) -> float:
     """The mean negative log-likelihood in nats per supervised token, without learning; each process does its share."""
     import torch
 
     lengths = [len(row.ids) for row in rows]
     order = sorted(range(len(rows)), key=lambda row: lengths[row])
-    parts = world.share(order, lambda share: passes(share, lengths, tokens, packed))
+    parts = world.share(order, lambda share: passes(share, lengths, tokens, packed, opening))
     network.eval()
     with torch.inference_mode():
         total = sum(
-            summed_loss(network, collate([rows[row] for row in part or order[:1]], device, packed)).item()
+            summed_loss(network, collate([rows[row] for row in part or order[:1]], device, packed, opening)).item()
             * bool(part)  # an empty one keeps step with the other processes
             for part in parts
         )

@@ -83,7 +83,7 @@ def into_gradient(logits: torch.Tensor, targets: torch.Tensor, scale: float) -> 
 
 def _states(network: Any, tensors: Tensors) -> torch.Tensor:
     """The last hidden states `(n, width)` that predict a supervised token: the head works on no others."""
-    hidden = hidden_states(network, tensors.ids, positions=tensors.places)
+    hidden = hidden_states(network, tensors.ids, positions=tensors.places, shared=tensors.shared)
     return hidden.flatten(0, 1).index_select(0, tensors.positions)
 
 

@@ -57,7 +57,10 @@ def _collect(
 ) -> Half:
     """Collect the gradient of this process's share of a batch, going on with what is half collected if it fits."""
     world, optimizer = training.world, training.optimizer
-    wanted = world.share(batch, lambda rows: passes(rows, training.lengths, training.pass_tokens, training.packed))
+    opening = training.opening([training.rows[row] for row in batch])
+    wanted = world.share(
+        batch, lambda rows: passes(rows, training.lengths, training.pass_tokens, training.packed, opening)
+    )
     if place.half is None or place.half.passes != wanted:
         optimizer.forget_gradients()
         place.half = Half(wanted)
@@ -65,7 +68,8 @@ def _collect(
     for rows in half.passes[half.done :]:
         started = time.monotonic()
         weight = 1 if rows else 0  # an empty pass keeps step with the other processes, on any row
-        tensors = collate([training.rows[row] for row in rows or batch[:1]], training.device, training.packed)
+        learned = [training.rows[row] for row in rows or batch[:1]]
+        tensors = collate(learned, training.device, training.packed, opening)
         half.loss += weight * learn(training.network, tensors, weight / supervised).item()
         optimizer.collect_gradients()
         half.done += 1

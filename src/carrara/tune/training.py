@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carrara.data.render.batches import count_steps
+from carrara.data.render.batches import count_steps, shared_opening
 from carrara.data.render.example import Rendered
 from carrara.recipe import TuneRecipe
 from carrara.tune.curves import Curves
@@ -54,7 +54,8 @@ def history_from_json(value: Mapping[str, Any]) -> History:
 class Training:
     """All that the loop needs; `rows` and `validation` are the same in every process.
 
-    `identity` names the run in its checkpoints, `checkpoints` is the folder they are in.
+    `identity` names the run in its checkpoints, `checkpoints` is the folder they are in. `shares` says whether the
+    network can compute once what the rows of a pass begin with.
     """
 
     network: Any
@@ -68,6 +69,11 @@ class Training:
     meter: EnergyMeter
     curves: Curves
     identity: str = ""
+    shares: bool = False
+
+    def opening(self, rows: Sequence[Rendered]) -> int:
+        """The tokens that a pass of some of these rows computes once for all of them."""
+        return shared_opening(rows) if self.shares and not self.packed else 0
 
     @cached_property
     def lengths(self) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 
@@ -45,6 +46,20 @@ def test_work_is_what_the_step_loop_does() -> None:
     assert work.training.learned == pytest.approx(sum(ROWS.train))
     assert work.tokens <= work.training.places
     assert work.widest <= 1536
+
+
+def test_what_all_rows_begin_with_is_planned_once_a_pass() -> None:
+    tune, behind = _recipe(epochs=1), replace(ROWS, opening=19)
+    batches = islice(batches_from(ROWS.train, 8, 0, 0), count_steps(300, 8, 1))
+    parts = [part for batch in batches for part in micro_batches(batch, ROWS.train, 1536, 19)]
+    places = sum(19 * (len(part) > 1) for part in parts)
+    places += sum(len(part) * (max(ROWS.train[row] for row in part) - 19 * (len(part) > 1)) for part in parts)
+    work = count_work(behind, tune)
+    assert work.training.places == pytest.approx(places)
+    assert work.training.places < count_work(ROWS, tune).training.places
+    assert (work.tokens, work.training.learned) == (sum(ROWS.train), pytest.approx(0.5 * sum(ROWS.train)))
+    packed = _recipe(batching="packed")
+    assert count_work(behind, packed) == count_work(ROWS, packed)
 
 
 def test_packing_has_no_padding_and_no_attention_between_rows() -> None:

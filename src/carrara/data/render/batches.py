@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from carrara.data.render.example import Rendered
+from carrara.models.forward import Shared
 
 if TYPE_CHECKING:
     import torch
 
+_WORTH = 8  # one place saved in so many pays for taking rows apart
 _POOL = 16  # batches that are sorted by length together: little padding, and still a fresh mix each epoch
 
 
@@ -51,18 +53,35 @@ def batches_from(lengths: Sequence[int], batch_size: int, seed: int, first_step:
         epoch, skip = epoch + 1, 0
 
 
-def passes(batch: Sequence[int], lengths: Sequence[int], tokens: int, packed: bool) -> list[list[int]]:
-    """Cut a batch into passes of at most `tokens` places: padded rows side by side, or packed into one window."""
-    return pack(batch, lengths, tokens) if packed else micro_batches(batch, lengths, tokens)
+def shared_opening(rows: Sequence[Rendered]) -> int:
+    """The tokens that all rows begin with, so a system prompt; each keeps one token of its own.
+
+    0 where computing them once would save too little.
+    """
+    least = min(rows, key=lambda row: row.ids).ids  # what the first and the last in order share, all share
+    most = max(rows, key=lambda row: row.ids).ids
+    alike = next((place for place, pair in enumerate(zip(least, most)) if pair[0] != pair[1]), len(least))
+    opening = min(alike, *(len(row.ids) - 1 for row in rows))
+    return opening if _WORTH * opening * (len(rows) - 1) >= sum(len(row.ids) for row in rows) else 0
 
 
-def micro_batches(batch: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Cut a batch so that rows times the longest row stays within `tokens`; one row always passes."""
+def passes(
+    batch: Sequence[int], lengths: Sequence[int], tokens: int, packed: bool, opening: int = 0
+) -> list[list[int]]:
+    """Cut a batch into passes of at most `tokens` places: padded rows side by side, or packed into one window.
+
+    `opening` tokens are the same in all rows and stand in a pass once; packed rows share nothing.
+    """
+    return pack(batch, lengths, tokens) if packed else micro_batches(batch, lengths, tokens, opening)
+
+
+def micro_batches(batch: Sequence[int], lengths: Sequence[int], tokens: int, opening: int = 0) -> list[list[int]]:
+    """Cut a batch so that its places, rows times the longest row, stay within `tokens`; one row always passes."""
     parts: list[list[int]] = []
     longest = 0
     for row in batch:
         longest = max(longest, lengths[row])
-        if parts and longest * (len(parts[-1]) + 1) <= tokens:
+        if parts and opening + (longest - opening) * (len(parts[-1]) + 1) <= tokens:
             parts[-1].append(row)
         else:
             parts.append([row])
@@ -91,23 +110,27 @@ def pack(batch: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list
 class Tensors:
     """Right-padded ids `(windows, longest)`; flat positions `(n,)` that predict, and their targets `(n,)`.
 
-    `places`, of the shape of `ids`, counts from 0 in each row where rows share a window, and is None elsewhere.
+    `places`, of the shape of `ids`, counts from 0 in each row where rows share a window, and is None elsewhere. With
+    `shared`, the window holds what all rows begin with, once, and then what is each row's own, padded.
     """
 
     ids: torch.Tensor
     positions: torch.Tensor
     targets: torch.Tensor
     places: torch.Tensor | None = None
+    shared: Shared | None = None
 
 
-def collate(rows: Sequence[Rendered], device: torch.device, packed: bool = False) -> Tensors:
-    """Tensors of some rows, each a line of its own or all in one window.
+def collate(rows: Sequence[Rendered], device: torch.device, packed: bool = False, opening: int = 0) -> Tensors:
+    """Tensors of some rows: each a line of its own, all in one window, or all behind their `opening` tokens.
 
     Padding needs no mask: attention is causal and padding stands last. Rows that share a window are told apart by
     their places, from which the network makes its mask.
     """
     import torch
 
+    if opening and len(rows) > 1 and not packed:
+        return _behind(opening, rows, device)
     windows = [rows] if packed else [[row] for row in rows]
     longest = max(sum(len(row.ids) for row in window) for window in windows)
     ids = torch.zeros(len(windows), longest, dtype=torch.long)
@@ -120,7 +143,7 @@ def collate(rows: Sequence[Rendered], device: torch.device, packed: bool = False
             end = start + len(row.ids)
             ids[index, start:end] = torch.tensor(row.ids)
             places[index, start:end] = torch.arange(len(row.ids))
-            learned = [place for place, is_learned in enumerate(row.supervised) if is_learned and place]
+            learned = _learned(row)
             positions += [index * longest + start + place - 1 for place in learned]
             targets += [row.ids[place] for place in learned]
             start = end
@@ -130,3 +153,32 @@ def collate(rows: Sequence[Rendered], device: torch.device, packed: bool = False
         torch.tensor(targets, device=device),
         places.to(device) if packed and len(rows) > 1 else None,
     )
+
+
+def _behind(opening: int, rows: Sequence[Rendered], device: torch.device) -> Tensors:
+    import torch
+
+    own = max(len(row.ids) for row in rows) - opening
+    ids = torch.zeros(opening + len(rows) * own, dtype=torch.long)
+    ids[:opening] = torch.tensor(rows[0].ids[:opening])
+    places = torch.cat([torch.arange(opening), torch.arange(opening, opening + own).repeat(len(rows))])
+    positions: list[int] = []
+    targets: list[int] = []
+    for index, row in enumerate(rows):
+        before = index * own  # places of other rows between the opening and this row's own
+        ids[before + opening : before + len(row.ids)] = torch.tensor(row.ids[opening:])
+        learned = _learned(row)
+        positions += [place - 1 if place <= opening else before + place - 1 for place in learned]
+        targets += [row.ids[place] for place in learned]
+    return Tensors(
+        ids[None].to(device),
+        torch.tensor(positions, device=device),
+        torch.tensor(targets, device=device),
+        places[None].to(device),
+        Shared(opening, len(rows)),
+    )
+
+
+def _learned(row: Rendered) -> list[int]:
+    """The places of a row that are predicted and learned."""
+    return [place for place, is_learned in enumerate(row.supervised) if is_learned and place]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
-from carrara.data.render.batches import count_steps, passes, plan_epoch
+from carrara.data.render.batches import count_steps, passes, plan_epoch, shared_opening
 from carrara.data.render.example import Rendered
 from carrara.models.catalogue import Shape
 from carrara.models.estimate import Passes, Work
@@ -26,18 +26,23 @@ _SAMPLE = 20_000  # rows from which the passes of many are told
 
 @dataclass(frozen=True)
 class Lengths:
-    """The tokens of each row as they will be trained and validated on, and the share of them that is learned."""
+    """The tokens of each row as they will be trained and validated on, and the share of them that is learned.
+
+    `opening` tokens are the same in all rows, and each pass computes them once.
+    """
 
     train: Sequence[int]
     validation: Sequence[int] = ()
     learned: float = 1.0
+    opening: int = 0
 
 
-def lengths_of(rows: Sequence[Rendered], validation: Sequence[Rendered]) -> Lengths:
-    """The lengths of rendered rows."""
+def lengths_of(rows: Sequence[Rendered], validation: Sequence[Rendered], shares: bool = False) -> Lengths:
+    """The lengths of rendered rows; `shares` says whether a pass computes once what its rows begin with."""
     train = [len(row.ids) for row in rows]
     learned = sum(row.supervised_count for row in rows) / max(1, sum(train))
-    return Lengths(train, [len(row.ids) for row in validation], learned)
+    opening = shared_opening([*rows, *validation]) if shares else 0
+    return Lengths(train, [len(row.ids) for row in validation], learned, opening)
 
 
 def plan_here(shape: Shape, parameters: int, tune: TuneRecipe, rows: Lengths, cost: CostRecipe) -> Plan:
@@ -90,28 +95,27 @@ def _sizes(tune: TuneRecipe, rows: Lengths, machine: Machine) -> tuple[int, ...]
 
 def count_work(rows: Lengths, tune: TuneRecipe) -> Work:
     """What a run computes, from the passes of its first epoch; of many rows, told from a sample."""
-    packed = tune.batching == "packed"
     per_epoch = count_steps(len(rows.train), tune.batch_size, 1)
     steps = count_steps(len(rows.train), tune.batch_size, tune.epochs)
     lengths = _sampled(rows.train)
     batches = plan_epoch(lengths, tune.batch_size, tune.seed, 0)
-    parts = _cut(batches, lengths, tune, packed)
+    parts = _cut(batches, lengths, rows, tune)
     return Work(
         steps=steps,
         tokens=round(sum(rows.train) * steps / per_epoch),
-        training=_sum(parts, rows.learned, packed).times(steps / len(batches)),
-        validation=_validation(rows, tune, packed).times(_validations(tune, steps, per_epoch)),
-        widest=max(_places(part, packed) for part in parts),
+        training=_sum(parts, rows.learned).times(steps / len(batches)),
+        validation=_validation(rows, tune).times(_validations(tune, steps, per_epoch)),
+        widest=max(part.places for part in parts),
     )
 
 
-def _validation(rows: Lengths, tune: TuneRecipe, packed: bool) -> Passes:
+def _validation(rows: Lengths, tune: TuneRecipe) -> Passes:
     """One look at the held-out loss: all rows, in the order of their lengths."""
     lengths = sorted(_sampled(rows.validation))
     if not lengths:
         return Passes(0, 0, 0, 0, 0)
-    parts = _cut([list(range(len(lengths)))], lengths, tune, packed)
-    return _sum(parts, rows.learned, packed).times(len(rows.validation) / len(lengths))
+    parts = _cut([list(range(len(lengths)))], lengths, rows, tune)
+    return _sum(parts, rows.learned).times(len(rows.validation) / len(lengths))
 
 
 def _validations(tune: TuneRecipe, steps: int, per_epoch: int) -> int:
@@ -119,25 +123,41 @@ def _validations(tune: TuneRecipe, steps: int, per_epoch: int) -> int:
     return math.ceil(steps / (tune.validate_every or per_epoch))
 
 
-def _cut(batches: Sequence[Sequence[int]], lengths: Sequence[int], tune: TuneRecipe, packed: bool) -> list[list[int]]:
-    """The lengths of the rows in each pass."""
-    tokens = int(tune.micro_batch_tokens)
-    return [[lengths[row] for row in part] for batch in batches for part in passes(batch, lengths, tokens, packed)]
+@dataclass(frozen=True)
+class _Part:
+    """One pass: its rows, their tokens, its places with padding, and how many keys its queries have in all."""
+
+    rows: int
+    tokens: int
+    places: int
+    squares: int
 
 
-def _sum(parts: Sequence[Sequence[int]], learned: float, packed: bool) -> Passes:
+def _cut(batches: Sequence[Sequence[int]], lengths: Sequence[int], rows: Lengths, tune: TuneRecipe) -> list[_Part]:
+    tokens, packed = int(tune.micro_batch_tokens), tune.batching == "packed"
+    parts = []
+    for batch in batches:
+        for part in passes(batch, lengths, tokens, packed, rows.opening):
+            each = [lengths[row] for row in part]
+            if packed:
+                places, squares = sum(each), sum(length**2 for length in each)
+            else:
+                opening = rows.opening if len(each) > 1 else 0
+                own = len(each) * (max(each) - opening)
+                places, squares = opening + own, opening**2 + own * max(each)
+            parts.append(_Part(len(each), sum(each), places, squares))
+    return parts
+
+
+def _sum(parts: Sequence[_Part], learned: float) -> Passes:
     """Padding is computed like any token, but for the head."""
     return Passes(
         count=len(parts),
-        rows=sum(len(part) for part in parts),
-        places=sum(_places(part, packed) for part in parts),
-        squares=sum(sum(n * n for n in part) if packed else len(part) * max(part) ** 2 for part in parts),
-        learned=learned * sum(sum(part) for part in parts),
+        rows=sum(part.rows for part in parts),
+        places=sum(part.places for part in parts),
+        squares=sum(part.squares for part in parts),
+        learned=learned * sum(part.tokens for part in parts),
     )
-
-
-def _places(part: Sequence[int], packed: bool) -> int:
-    return sum(part) if packed else len(part) * max(part)
 
 
 def _sampled(lengths: Sequence[int]) -> Sequence[int]:

@@ -6,16 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from carrara.data.render.batches import collate
+from carrara.data.render.batches import collate, shared_opening
 from carrara.data.render.example import Rendered
-from carrara.tune.loop import mean_loss
+from carrara.tune.loop import held_out_loss
 from carrara.tune.training import Training
 from carrara.tune.truth.finding import Finding
 from carrara.tune.truth.passes import Pass, differing, plain_pass, step_pass, wake
 from carrara.tune.truth.subject import Subject
 
 _ROWS = 8
-_LONGEST = 20  # tokens of the longest; the others are shorter by two each
+_LONGEST = 20  # tokens of the longest, behind the opening; the others are shorter by two each
+_OPENING = 4  # tokens of what all rows begin with that stay, so that a pass computes them once for all
 _END = 2  # tokens of an answer's end that stay
 _ALL = 1 << 20  # places: more than the rows have
 
@@ -42,16 +43,17 @@ def short_rows(rows: Sequence[Rendered]) -> list[Rendered]:
     """Up to eight rows of unequal lengths, cut out of those of the user."""
     step = max(1, len(rows) // _ROWS)
     chosen = sorted(rows[::step][:_ROWS], key=lambda row: len(row.ids))
-    return [_shortened(row, _LONGEST - 2 * place) for place, row in enumerate(reversed(chosen))]
+    opening = min(_OPENING, shared_opening(chosen), *(row.supervised.index(True) for row in chosen)) if chosen else 0
+    return [_shortened(row, _LONGEST - 2 * place, opening) for place, row in enumerate(reversed(chosen))]
 
 
-def _shortened(row: Rendered, length: int) -> Rendered:
-    """Where the first answer begins, and how it ends: a fault may well be about nothing but the end."""
+def _shortened(row: Rendered, length: int, opening: int) -> Rendered:
+    """How it begins, where the first answer begins, and how it ends: a fault may well be about nothing but the end."""
     mask = (*row.supervised, False)
     first = mask.index(True)
     end, half = mask.index(False, first), length // 2
-    begins = range(max(0, first - half), min(end, first + half - _END))
-    places = [*begins, *range(max(begins.stop, end - _END), end)]
+    begins = range(max(opening, first - half), min(end, first + half - _END))
+    places = [*range(opening), *begins, *range(max(begins.stop, end - _END), end)]
     ids, learned = ([sequence[place] for place in places] for sequence in (row.ids, row.supervised))
     return replace(row, ids=tuple(ids), supervised=(False, *learned[1:]))
 
@@ -85,7 +87,8 @@ def _neighbours(subject: Subject, rows: Sequence[Rendered]) -> Iterator[Finding]
         return
     probe = rows[-2]
     beside = [replace(row, supervised=(False,) * len(row.ids)) for row in (rows[-3], rows[-1])]
-    others = [replace(row, ids=row.ids[::-1]) for row in beside]
+    opening = subject.training.opening([probe, *beside])
+    others = [replace(row, ids=_other_ids(row.ids, probe.ids, opening)) for row in beside]
     one, other = (
         step_pass(subject.training, [first, probe, last], _ALL, subject.training.packed)
         for first, last in (beside, others)
@@ -96,6 +99,12 @@ def _neighbours(subject: Subject, rows: Sequence[Rendered]) -> Iterator[Finding]
             f"the loss of row {probe.row} moves from {one.loss:.5f} to {other.loss:.5f} when the rows beside it in a "
             "pass change, so rows read each other. This is a fault in training itself; report it.",
         )
+
+
+def _other_ids(ids: tuple[int, ...], probe: tuple[int, ...], opening: int) -> tuple[int, ...]:
+    """Other ids behind the opening that is shared with the probe, as many, and what is shared grows no longer."""
+    others = sorted(ids[opening:], key=lambda each: (each == probe[opening], -each))
+    return (*ids[:opening], *others)
 
 
 def _positions(training: Training, rows: Sequence[Rendered]) -> Iterator[Finding]:
@@ -133,7 +142,7 @@ def _measured(subject: Subject, rows: Sequence[Rendered], plain: Pass) -> Iterat
 
     def measured() -> Pass:
         training.network.train()
-        loss = mean_loss(training.network, rows, _ALL, training.device, training.packed, training.world)
+        loss = held_out_loss(training, rows, _ALL)
         training.network.eval()
         return Pass(loss, {})
 
