@@ -30,6 +30,7 @@ def test_what_is_wrong_is_refused_and_may_be_allowed(carrara: Command, tmp_path:
     allowed = carrara("check", recipe, "--allow", "guessing", "--allow", "learning-rate")
     assert allowed.returncode == 0, allowed.stderr
     assert "allowed   learning-rate: tune.learning_rate is 10" in allowed.stdout
+    assert "lost      0 rows cannot be used, 0 were set aside" in allowed.stdout
 
 
 def test_it_takes_what_tune_takes(carrara: Command, tmp_path: Path) -> None:

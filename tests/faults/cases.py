@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.faults import learning_faults, row_faults, step_faults, template_faults
+from tests.faults import cut_faults, learning_faults, row_faults, step_faults, template_faults
 from tests.faults.ground import DoesNotApply, Outcome, TrainerFault, UserFault, healthy, judge
 from tests.faults.rows import SHAPES
 from tests.faults.templates import KITS, Kit
@@ -18,7 +18,7 @@ from tests.faults.templates import KITS, Kit
 Sort = Literal["user", "trainer", "none"]
 
 USER: Mapping[str, UserFault] = {**template_faults.FAULTS, **row_faults.FAULTS}
-TRAINER: Mapping[str, TrainerFault] = {**step_faults.FAULTS, **learning_faults.FAULTS}
+TRAINER: Mapping[str, TrainerFault] = {**step_faults.FAULTS, **learning_faults.FAULTS, **cut_faults.FAULTS}
 # Methods with what else a recipe may say of them.
 METHODS: tuple[dict[str, Any], ...] = (
     {"method": "lora"},

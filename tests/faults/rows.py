@@ -47,9 +47,24 @@ def chats(chance: random.Random, count: int, system: bool) -> list[Row]:
         if system and number % 2:
             turns.append({"role": "system", "content": f"Answer for {sentence(chance)}."})
         for _ in range(chance.randint(1, 3)):
-            turns.append({"role": "user", "content": f"Tell me: {_text(chance, 1)}"})
-            turns.append({"role": "assistant", "content": _text(chance, 1)})
+            turns += _exchange(chance)
         rows.append({"messages": turns})
+    return rows
+
+
+def _exchange(chance: random.Random) -> list[Row]:
+    return [
+        {"role": "user", "content": f"Tell me: {_text(chance, 1)}"},
+        {"role": "assistant", "content": _text(chance, 1)},
+    ]
+
+
+def long(chance: random.Random, count: int, system: bool) -> list[Row]:
+    """Conversations, two of which lose their beginning: one up to within a question, one up to within an answer."""
+    rows = chats(chance, count, system)
+    for number, row in enumerate(rows[:2]):
+        row["messages"] = [*_exchange(chance), *_exchange(chance)]
+        row["messages"][number]["content"] += f" {_text(chance, 3)}" * 30
     return rows
 
 
@@ -97,6 +112,7 @@ SHAPES: Mapping[str, Callable[[random.Random, int, bool], list[Row]]] = MappingP
         "chats": chats,
         "lines": lines,
         "mixed": mixed,
+        "long": long,
         "quotes": quotes,
         "documents": documents,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 
@@ -14,6 +15,7 @@ import carrara.data.render.dataset as rendering
 import carrara.tune.loop as loop
 import carrara.tune.objective as objective
 import carrara.tune.step as step
+import carrara.tune.training as training
 from carrara.data.render.batches import Tensors
 from carrara.data.render.example import Rendered
 from carrara.tune.optimizer import Optimizer
@@ -23,7 +25,9 @@ from tests.faults.rows import chats
 # ---- what is learned of a row ----
 
 
-def _rendered(change: Callable[[Rendered], Rendered]) -> Broken:
+def rendered(change: Callable[[Rendered], Rendered]) -> Broken:
+    """Each row changed once it is rendered."""
+
     def make(render: Any) -> Any:
         def wrong(*args: Any) -> Any:
             return [change(row) if isinstance(row, Rendered) else row for row in render(*args)]
@@ -40,29 +44,29 @@ def _remask(row: Rendered, learned: Callable[[int, Sequence[bool]], bool]) -> Re
 
 def mask_late(setup: SetUp, chance: random.Random) -> Broken:
     by = chance.randint(1, 3)
-    return _rendered(lambda row: _remask(row, lambda i, mask: i >= by and mask[i - by]))
+    return rendered(lambda row: _remask(row, lambda i, mask: i >= by and mask[i - by]))
 
 
 def mask_early(setup: SetUp, chance: random.Random) -> Broken:
     by = chance.randint(1, 3)
-    return _rendered(lambda row: _remask(row, lambda i, mask: i + by < len(mask) and mask[i + by]))
+    return rendered(lambda row: _remask(row, lambda i, mask: i + by < len(mask) and mask[i + by]))
 
 
 def prompt_learned(setup: SetUp, chance: random.Random) -> Broken:
-    return _rendered(lambda row: _remask(row, lambda i, mask: True))
+    return rendered(lambda row: _remask(row, lambda i, mask: True))
 
 
 def header_learned(setup: SetUp, chance: random.Random) -> Broken:
     by = chance.randint(1, 4)
-    return _rendered(lambda row: _remask(row, lambda i, mask: any(mask[i : i + by + 1])))
+    return rendered(lambda row: _remask(row, lambda i, mask: any(mask[i : i + by + 1])))
 
 
 def end_not_learned(setup: SetUp, chance: random.Random) -> Broken:
-    return _rendered(lambda row: _remask(row, lambda i, mask: mask[i] and i + 1 < len(mask) and mask[i + 1]))
+    return rendered(lambda row: _remask(row, lambda i, mask: mask[i] and i + 1 < len(mask) and mask[i + 1]))
 
 
 def first_token_not_learned(setup: SetUp, chance: random.Random) -> Broken:
-    return _rendered(lambda row: _remask(row, lambda i, mask: mask[i] and mask[i - 1]))
+    return rendered(lambda row: _remask(row, lambda i, mask: mask[i] and mask[i - 1]))
 
 
 def last_answer_only(setup: SetUp, chance: random.Random) -> Broken:
@@ -72,17 +76,17 @@ def last_answer_only(setup: SetUp, chance: random.Random) -> Broken:
         cut = max((i for i, learned in enumerate(row.supervised) if not learned), default=0)
         return _remask(row, lambda i, mask: mask[i] and i > cut)
 
-    return _rendered(last)
+    return rendered(last)
 
 
 def answers_cut_behind(setup: SetUp, chance: random.Random) -> Broken:
     by = chance.randint(2, 6)
-    return _rendered(lambda row: replace(row, ids=row.ids[:-by], supervised=row.supervised[:-by]))
+    return rendered(lambda row: replace(row, ids=row.ids[:-by], supervised=row.supervised[:-by]))
 
 
 def padding_in_rows(setup: SetUp, chance: random.Random) -> Broken:
     by = chance.randint(1, 8)
-    return _rendered(
+    return rendered(
         lambda row: replace(row, ids=row.ids + (row.ids[-1],) * by, supervised=row.supervised + (True,) * by)
     )
 
@@ -92,7 +96,7 @@ def bos_added(setup: SetUp, chance: random.Random) -> Broken:
     if not setup.kit.adds_bos or bos is None:
         raise DoesNotApply
     number = setup.tokens.specials.index(bos)
-    return _rendered(lambda row: replace(row, ids=(number, *row.ids), supervised=(False, *row.supervised)))
+    return rendered(lambda row: replace(row, ids=(number, *row.ids), supervised=(False, *row.supervised)))
 
 
 def prompt_altered(setup: SetUp, chance: random.Random) -> Broken:
@@ -103,7 +107,7 @@ def prompt_altered(setup: SetUp, chance: random.Random) -> Broken:
         ids = (*row.ids[:after], row.ids[after], *row.ids[after:])
         return replace(row, ids=ids, supervised=(*row.supervised[:after], False, *row.supervised[after:]))
 
-    return _rendered(altered)
+    return rendered(altered)
 
 
 # ---- tensors ----
@@ -331,6 +335,19 @@ def rows_read_each_other(setup: SetUp, chance: random.Random) -> Broken:
     return _states(lambda states: states + by * states.mean(dim=(0, 1), keepdim=True))
 
 
+def opening_too_long(setup: SetUp, chance: random.Random) -> Broken:
+    """A token that one row has behind what all begin with is taken for that of all."""
+    tune = setup.recipe["tune"]
+    if tune.get("dropout") or tune.get("method") in ("prefix", "prompt"):
+        raise DoesNotApply
+
+    def shared(rows: Sequence[Rendered]) -> int:
+        alike = takewhile(lambda tokens: len(set(tokens)) == 1, zip(*(row.ids for row in rows)))
+        return min(len([*alike]) + 1, *(len(row.ids) - 1 for row in rows))
+
+    return Broken(((training, "shared_opening", lambda f: shared),))
+
+
 FAULTS: Mapping[str, TrainerFault] = MappingProxyType(
     {
         "mask too late": mask_late,
@@ -370,5 +387,6 @@ FAULTS: Mapping[str, TrainerFault] = MappingProxyType(
         "head on wrong places": head_on_wrong_places,
         "attention sees what follows": sees_what_follows,
         "rows read each other": rows_read_each_other,
+        "a shared opening taken too long": opening_too_long,
     }
 )

@@ -61,7 +61,8 @@ def header_misspelt(setup: SetUp, chance: random.Random) -> None:
     if not used:
         raise DoesNotApply
     token = chance.choice(used)
-    setup.tokens.template = setup.tokens.template.replace(token, token.replace("s", "z", 1).replace("u", "v", 1))
+    letter, other = next(pair for pair in ("sz", "uv", "nm") if pair[0] in token)
+    setup.tokens.template = setup.tokens.template.replace(token, token.replace(letter, other, 1))
 
 
 def header_token_unknown(setup: SetUp, chance: random.Random) -> None:

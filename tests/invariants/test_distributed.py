@@ -151,8 +151,9 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_with_the_same_bits(
 
 
 @pytest.mark.slow
-def test_the_number_of_processes_may_change(write: Write, tmp_path: Path) -> None:
-    recipe, broken = write("full", "shard", epochs=8), tmp_path / "broken"
+@pytest.mark.parametrize(("method", "parallel"), [("full", "shard"), ("lora", "replicate")])
+def test_the_number_of_processes_may_change(write: Write, tmp_path: Path, method: str, parallel: str) -> None:
+    recipe, broken = write(method, parallel, epochs=8), tmp_path / "broken"
     for processes, step in ((2, 3), (1, 20)):
         process = start(recipe, broken, processes)
         with killed_at(process, broken, step) as ranks:

@@ -48,6 +48,7 @@ def _print(truth: Truth) -> None:
         f"rows      {facts['rows']:,}, {facts['rows_cut']:,} of them cut; {facts['tokens']:,} tokens, "
         f"{facts['supervised_tokens']:,} of them learned ({facts['supervised_share']:.0%})"
     )
+    print_line(f"lost      {facts['rows_unusable']:,} rows cannot be used, {facts['rows_set_aside']:,} were set aside")
     print_line(f"ends      {', '.join(facts['ends_with']) or 'none'}")
     print_line(
         f"steps     {facts['steps']:,} at a learning rate of at most {facts['learning_rate']:g}; "

@@ -194,6 +194,15 @@ def test_a_document_is_learned_whole_but_for_its_first_token(
     assert row.cut == 0
 
 
+@pytest.mark.parametrize("mode", ["chat", "plain"])
+def test_a_row_with_nothing_to_learn_but_its_end_is_refused(
+    tokenizer: PreTrainedTokenizerBase, mode: Literal["chat", "plain"]
+) -> None:
+    letter = Example((Message("assistant", "A"),), (0,), 3, "rows.jsonl")
+    with pytest.raises(RowRefusal, match=r"^rows.jsonl, row 3: it has nothing to learn but its end; fill in"):
+        render_example(tokenizer, letter, mode, 256)
+
+
 def test_a_document_with_a_bos_is_learned_whole(tiny_folder: Path) -> None:
     from tokenizers.processors import TemplateProcessing
     from transformers import PreTrainedTokenizerFast

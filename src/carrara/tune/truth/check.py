@@ -17,7 +17,7 @@ from carrara.tune.truth.gradients import check_gradients
 from carrara.tune.truth.knowledge import check_knowledge
 from carrara.tune.truth.passes import untouched
 from carrara.tune.truth.rendering import check_rendering
-from carrara.tune.truth.rows import check_rows
+from carrara.tune.truth.rows import check_rows, set_aside, unusable
 from carrara.tune.truth.settings import check_settings
 from carrara.tune.truth.subject import Subject, look_at
 from carrara.tune.truth.vocabulary import check_vocabulary
@@ -74,11 +74,14 @@ def _findings(subject: Subject) -> Iterator[Finding]:
 
 def _facts(subject: Subject) -> dict[str, Any]:
     training = subject.training
-    counts = count_tokens(training.rows)
+    counts = count_tokens(subject.rows)
     ends = {subject.token(row.ids[-1]) for row in subject.sampled_rows if row.supervised[-1]}
     bos = subject.tokenizer.bos_token_id
     return {
-        "rows": len(training.rows),
+        "rows": len(subject.rows),
+        "rows_unusable": unusable(subject),
+        "rows_set_aside": set_aside(subject),
+        "canary_rows": len(training.rows) - len(subject.rows),
         "tokens": counts.total,
         "supervised_tokens": counts.supervised,
         "supervised_share": round(counts.supervised / max(1, counts.total), 4),

@@ -10,9 +10,9 @@ from typing import Any
 # Every check by its name, with what holds where it finds nothing.
 CHECKS: Mapping[str, str] = MappingProxyType(
     {
-        "quarantine": "nearly all rows of the source could be read",
+        "quarantine": "nearly all rows of the source can be used",
         "set-aside": "nearly all rows can be rendered",
-        "nothing-learned": "every row has an answer to learn",
+        "nothing-learned": "every row that is trained has an answer to learn",
         "cut": "nearly all rows fit whole",
         "one-answer": "answers differ",
         "placeholder": "answers are no words for a missing value, unless that is a label",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,8 @@ from carrara.tune.truth.subject import Pair, Subject
 def check_rendering(subject: Subject) -> Iterator[Finding]:
     """Rows with tools are left out: their texts become JSON of the template's own making."""
     unknown = subject.tokenizer.unk_token_id
-    told = [pair for pair in subject.pairs if not pair.row.cut and not _has_tools(pair)]
+    chosen = [pair for pair in subject.pairs if not _is_cut_document(pair) and not _has_tools(pair)]
+    told = [_restored(subject, pair) for pair in chosen]
     whole = [pair for pair in told if unknown is None or unknown not in pair.row.ids]
     yield from _unknown(told, whole)
     yield from _ends(subject)
@@ -37,6 +39,21 @@ def _first(
     if found:
         pair, sentence = found[0]
         yield Finding(check, f"{pair.where}: {sentence} ({len(found)} of the {len(pairs)} rows looked at)")
+
+
+def _restored(subject: Subject, pair: Pair) -> Pair:
+    """A row cut in front with the beginning that serving feeds, and without the answers that it lost.
+
+    It is held to what whole rows are: unless the rest is the tail of what serving feeds, the two differ.
+    """
+    example, row = pair.example, pair.row
+    if not row.cut:
+        return pair
+    fed = {index: _fed(subject, example.messages[:index]) for index in example.supervised}
+    kept = tuple(index for index in example.supervised if len(fed[index]) > row.cut) or example.supervised[-1:]
+    lost = fed[kept[-1]][: row.cut]
+    whole = replace(row, ids=(*lost, *row.ids), supervised=(*(False for _ in lost), *row.supervised))
+    return Pair(replace(example, supervised=kept), whole)
 
 
 def _has_tools(pair: Pair) -> bool:
@@ -121,9 +138,10 @@ def _serving(subject: Subject, pair: Pair) -> str | None:
         trained = list(pair.row.ids[:start])
         if trained != fed:
             place = next((i for i, (a, b) in enumerate(zip(trained, fed)) if a != b), min(len(trained), len(fed)))
+            cut = f" ({pair.row.cut} of them cut to fit)" if pair.row.cut else ""
             return (
-                f"training shows {len(trained)} tokens before the answer and serving feeds {len(fed)}, unlike from "
-                f"token {place + 1} on; the chat template renders the same conversation in two ways."
+                f"training shows {len(trained)} tokens before the answer{cut} and serving feeds {len(fed)}, unlike "
+                f"from token {place + 1} on; the chat template renders the same conversation in two ways."
             )
     return None
 

@@ -31,38 +31,51 @@ def check_rows(subject: Subject) -> Iterator[Finding]:
 
 
 def _lost(subject: Subject) -> Iterator[Finding]:
-    summary, rows = subject.dataset.artefact.summary, len(subject.training.rows)
-    read, bad = summary["rows"]["read"], summary["rows"]["quarantined"]
+    summary = subject.dataset.artefact.summary
+    read, bad, aside = summary["rows"]["read"], unusable(subject), set_aside(subject)
     if bad > _MANY * read:
+        most = subject.dataset.checks["quarantine"][0]
         yield Finding(
             "quarantine",
-            f"{bad:,} of {read:,} rows of {summary['source']} could not be read and stand in the dataset's "
-            "quarantine.jsonl with the reason; mend them.",
+            f"{bad:,} of {read:,} rows of {summary['source']} cannot be used and stand in the dataset's "
+            f"quarantine.jsonl with the reason; most often, as in {most['file']}, row {most['row']}, "
+            f"{most['field'] or 'it'} {most['reason']}. Mend them.",
         )
     wanted = summary["splits"]["train"]
-    if wanted - rows > _MANY * wanted:
+    if aside > _MANY * wanted:
         yield Finding(
             "set-aside",
-            f"{wanted - rows:,} of {wanted:,} training rows cannot be rendered for this model and were set aside; "
+            f"{aside:,} of {wanted:,} training rows cannot be rendered for this model and were set aside; "
             "`carrara prepare` shows each reason.",
         )
-    if rows == 0:
+    if not subject.rows:
         yield Finding("few-rows", "there is no row to learn from; look at what became of them in the dossier.")
 
 
+def unusable(subject: Subject) -> int:
+    """Rows of the source that are no example, such as those without an answer; what was dropped is none of them."""
+    summary = subject.dataset.artefact.summary
+    return summary["rows"]["quarantined"] - sum(summary["dropped"].values())
+
+
+def set_aside(subject: Subject) -> int:
+    """Rows of the training split that cannot be rendered for the model."""
+    return subject.dataset.artefact.summary["splits"]["train"] - len(subject.rows)
+
+
 def _empty(subject: Subject) -> Iterator[Finding]:
-    """An answer of one token is its end alone."""
-    rows = [row for row in subject.training.rows if row.supervised_count <= 1]
-    if rows and len(rows) >= 0.01 * len(subject.training.rows):
+    """An answer of one token is its end alone; a row with no other was set aside when it was rendered."""
+    rows = [row for row in subject.rows if row.supervised_count <= 1]
+    if rows:
         yield Finding(
             "nothing-learned",
-            f"{len(rows):,} of {len(subject.training.rows):,} rows have no answer to learn beyond an end, the first is "
-            f"row {rows[0].row}; fill in the completions or take these rows out.",
+            f"{len(rows):,} of {len(subject.rows):,} rows have no answer to learn beyond an end, the first is "
+            f"{rows[0].where}; fill in the completions or take these rows out.",
         )
 
 
 def _cut(subject: Subject) -> Iterator[Finding]:
-    rows = subject.training.rows
+    rows = subject.rows
     cut = [row for row in rows if row.cut]
     if len(cut) > _MANY * len(rows):
         lost = sum(row.cut for row in cut)
@@ -76,10 +89,10 @@ def _cut(subject: Subject) -> Iterator[Finding]:
 def _alike(subject: Subject, pairs: list[Pair]) -> Iterator[Finding]:
     answers = Counter(pair.example.answer.strip() for pair in pairs)
     answer, count = answers.most_common(1)[0]
-    if count == len(pairs) and len(_learned(subject.training.rows)) == 1:  # not merely rare
+    if count == len(pairs) and len(_learned(subject.rows)) == 1:  # not merely rare
         yield Finding(
             "one-answer",
-            f"all of the {len(subject.training.rows):,} rows have the same answer, {answer[:60]!r}; the model would "
+            f"all of the {len(subject.rows):,} rows have the same answer, {answer[:60]!r}; the model would "
             "learn to say it whatever it is asked. Check which field is the completion.",
         )
     words = _NEVER if _is_label_set(subject, pairs) else _MISSING
@@ -96,7 +109,7 @@ def _alike(subject: Subject, pairs: list[Pair]) -> Iterator[Finding]:
 def _is_label_set(subject: Subject, pairs: list[Pair]) -> bool:
     """Whether answers other than a missing value repeat, too, so that it may be one of a few labels."""
     missing = {_ids(pair.row) for pair in pairs if pair.example.answer.strip().casefold() in _MISSING}
-    others = {ids: count for ids, count in _learned(subject.training.rows).items() if ids not in missing}
+    others = {ids: count for ids, count in _learned(subject.rows).items() if ids not in missing}
     return 0 < 2 * len(others) <= sum(others.values())
 
 

@@ -12,6 +12,7 @@ from carrara.data.dataset import Dataset
 from carrara.data.example import Example
 from carrara.data.render.example import Rendered
 from carrara.models.load import Loaded
+from carrara.tune.canaries import plant
 from carrara.tune.training import Training
 
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Subject:
-    """All that the checks look at; `pairs` are rows taken at random."""
+    """All that the checks look at; `rows` are the user's own, without canaries, and `pairs` some of them by chance."""
 
     loaded: Loaded
     dataset: Dataset
     training: Training
+    rows: Sequence[Rendered]
     pairs: Sequence[Pair]
 
     @property
@@ -62,8 +64,7 @@ class Subject:
     @cached_property
     def sampled_rows(self) -> Sequence[Rendered]:
         """Rows taken evenly, more than have texts beside them."""
-        rows = self.training.rows
-        return rows[:: -(-len(rows) // _SUPERVISION) or 1]
+        return self.rows[:: -(-len(self.rows) // _SUPERVISION) or 1]
 
     @cached_property
     def ends(self) -> frozenset[int]:
@@ -79,10 +80,17 @@ class Subject:
 
 def look_at(loaded: Loaded, dataset: Dataset, training: Training) -> Subject:
     """The subject of a check; reads the training split once."""
-    rows: Mapping[tuple[int, str], Rendered] = {(row.row, row.id): row for row in training.rows}
+    own = _without_canaries(training)
+    rows: Mapping[tuple[int, str], Rendered] = {(row.row, row.id): row for row in own}
     examples = dataset.sample("train", _ROWS, seed=0)
     pairs = [Pair(each, row) for each in examples if (row := rows.get((each.row, each.id)))]
-    if not pairs and training.rows:  # all of the sample are set aside
-        wanted = {(row.row, row.id) for row in random.Random(0).sample(list(training.rows), min(_ROWS, len(rows)))}
+    if not pairs and own:  # all of the sample are set aside
+        wanted = {(row.row, row.id) for row in random.Random(0).sample(list(own), min(_ROWS, len(rows)))}
         pairs = [Pair(each, rows[each.row, each.id]) for each in dataset.each("train") if (each.row, each.id) in wanted]
-    return Subject(loaded, dataset, training, pairs)
+    return Subject(loaded, dataset, training, own, pairs)
+
+
+def _without_canaries(training: Training) -> Sequence[Rendered]:
+    """The rows that the dataset gave; canaries stand behind them."""
+    planted = sum(canary.repeats for canary in plant(training.recipe.canaries, training.recipe.seed))
+    return training.rows[: len(training.rows) - planted]
