@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pkgutil
 import shutil
@@ -54,6 +55,7 @@ def test_each_form_holds_its_files(workspace: Workspace, model: Model, tmp_path:
     assert told["files"] == sorted(files)
     assert told["passport"] == json.loads((tmp_path / "out" / "passport.json").read_text(encoding="utf-8"))
     assert told["passport"]["holds"] is True
+    assert told["passport"]["model"] == {"model": model.digest, "adapter": model.adapter_digest}
     assert len(told["passport"]["checks"]) == 14
     assert {path.name for path in tmp_path.iterdir()} == {"base", "adapter", "workspace", "out"}
 
@@ -108,7 +110,10 @@ def test_the_adapter_is_copied_as_it_is_but_for_the_name_of_its_base(
     assert before["base_model_name_or_path"] == str(tmp_path / "base")
     assert after == before | {"base_model_name_or_path": "base"}
     card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
-    assert f"belongs to base alone, to the weights with the SHA-256 `{model.digest}`" in card
+    pulled = resolve_model(workspace, str(tmp_path / "base"), Silent())  # as `carrara models pull` does
+    assert f"belongs to base alone: `carrara models pull` prints the digest `{pulled.digest}` for that base" in card
+    for path in (tmp_path / "base").glob("*.safetensors"):
+        assert f"| {path.name} | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |" in card
     assert 'PeftModel.from_pretrained(base, "path/of/this/folder")' in card
     assert "library_name: peft" in card
     assert not any(str(tmp_path) in path.read_text() for path in (tmp_path / "out").glob("*[!s]"))

@@ -38,10 +38,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("written") / "audit" / "log.jsonl", LINES)
 
 
-def write(path: Path, count: int, contents: bool = False) -> Path:
-    log = AuditLog(path, DIGESTS, contents)
+def write(path: Path, count: int) -> Path:
+    log = AuditLog(path, DIGESTS)
     for number in range(count):
-        log.append(replace(ONE, request=f"r{number}"))
+        log.append(replace(ONE, request=f"r{number}", offered="a secret tool"))
     return path
 
 
@@ -62,17 +62,19 @@ def test_a_line_holds_what_was_asked_for_and_no_contents(path: Path) -> None:
 
 
 def test_a_line_says_which_engine_answered_in_which_numbers(path: Path) -> None:
-    AuditLog(path, DIGESTS).append(replace(ONE, engine="llamacpp q8_0"))
+    AuditLog(path, DIGESTS).append(replace(ONE, engine="llamacpp q8_0", role="poet"))
     write(path, 1)
     first, second = last_lines(path, 2)
     assert (first["engine"], second["engine"]) == ("llamacpp q8_0", "")
+    assert (first["role"], second["role"]) == ("poet", "")
     assert verify(path).fault is None
 
 
 def test_contents_are_kept_where_they_are_switched_on(path: Path) -> None:
-    write(path, 1, contents=True)
+    log = AuditLog(path, DIGESTS, contents=True)
+    log.append(replace(ONE, offered="my tools"))
     (entry,) = last_lines(path, 5)
-    assert (entry["asked"], entry["said"]) == ("my secret", "your “secret”\n")
+    assert (entry["asked"], entry["offered"], entry["said"]) == ("my secret", "my tools", "your “secret”\n")
     assert verify(path).fault is None
 
 

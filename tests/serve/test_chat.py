@@ -280,10 +280,18 @@ def test_a_stored_role_is_chosen_with_the_model() -> None:
     answered: list[Answered] = []
     client = client_of(engine, role="a baker", roles=role, on_answer=answered.append)
     own = [{"role": "system", "content": "mine"}, *HELLO["messages"]]
-    for model, messages in (("m@poet", HELLO["messages"]), ("m", HELLO["messages"]), ("run/1@poet", own)):
+    for model, messages in (("m@poet", HELLO["messages"]), ("m", HELLO["messages"]), ("run/1", own)):
         assert client.post(CHAT, json={"model": model, "messages": messages}).json()["model"] == model.split("@")[0]
     assert [request.model for request in engine.asked] == [each.model for each in answered] == ["m", "m", "run/1"]
     assert [request.messages[0].content for request in engine.asked] == ["You rhyme.", "a baker", "mine"]
+    assert [each.role for each in answered] == ["poet", "", ""]
+    error = error_of(client.post(CHAT, json={"model": "run/1@poet", "messages": own}), 400)
+    assert (error["code"], error["param"]) == ("invalid_value", "messages")
+    assert error["message"] == (
+        "the model 'run/1@poet' asks for the role 'poet', and the messages bring a system prompt of their own; "
+        "leave that out, or ask for the model 'run/1'."
+    )
+    assert len(engine.asked) == 3
     error = error_of(client.post(CHAT, json={**HELLO, "model": "m@pilot"}), 404)
     assert (error["code"], error["param"]) == ("model_not_found", "model")
     assert error["message"] == "there is no role 'pilot' (stored: poet)"

@@ -20,7 +20,7 @@ from carrara.models.load import load_tokenizer
 from carrara.serve.engine import ChatRequest, Engine, Piece, TextRequest, UnknownModel
 from carrara.serve.llamacpp_engine import LlamaCppEngine
 from carrara.serve.openai_engine import OpenAIEngine
-from carrara.serve.remote import open_vllm
+from carrara.serve.remote import Loaded, open_vllm
 from carrara.serve.transformers_engine import TransformersEngine
 
 from .standin import KEY, standing_in
@@ -44,7 +44,7 @@ def tested(
             yield OpenAIEngine(url, "STAND_IN_KEY")
     elif request.param == "vllm":
         with vllm_standing_in(VllmStandIn(engine, tiny_models)) as url:
-            yield open_vllm(url, NAMES, tiny_models.__getitem__)
+            yield open_vllm(url, NAMES, tiny_models.__getitem__, Loaded())
     else:
         yield engine if request.param == "transformers" else llamacpp
 

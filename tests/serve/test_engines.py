@@ -12,6 +12,7 @@ import pytest
 
 from carrara.errors import Refusal
 from carrara.models import Model
+from carrara.models.shape import shape_in
 from carrara.progress import Silent
 from carrara.serve.engine import Engine, UnknownModel
 from carrara.serve.engines import LlamaCppBases, Local, Reopened, open_engine, room_in
@@ -104,6 +105,21 @@ def test_an_accelerator_is_for_the_reference_engine(
     monkeypatch.setattr("carrara.serve.engines._has_accelerator", lambda: True)
     opened.append(open_engine("auto", tiny_models, workspace, "auto", Silent()))
     assert isinstance(opened[0], Reopened)
+
+
+def test_models_that_do_not_fit_beside_those_that_answer_are_refused(
+    workspace: Workspace, tiny_models: dict[str, Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one base there is one more network, whatever the adapters."""
+    needed = 4 * shape_in(tiny_models["base"].path)[1]
+    engine = open_engine("transformers", {"base": tiny_models["base"]}, workspace, "float32", Silent())
+    monkeypatch.setattr("carrara.serve.engines._free_memory", lambda: needed - 1)
+    with pytest.raises(Refusal, match=r"0\.0 GB are free; stop the server, and start it with all of them"):
+        engine.add({"run/one": tiny_models["run/one"]})
+    assert engine.models() == ["base"]
+    monkeypatch.setattr("carrara.serve.engines._free_memory", lambda: needed)
+    engine.add({"run/one": tiny_models["run/one"]})
+    assert engine.models() == ["base", "run/one"]
 
 
 def test_two_bases_have_a_process_each(

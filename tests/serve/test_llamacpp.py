@@ -116,6 +116,7 @@ def test_the_process_goes_with_a_parent_that_is_killed(tiny_ggufs: dict[str, Pat
         "import sys, time\n"
         "from carrara.serve.llamacpp_process import LlamaCppProcess, Settings\n"
         "process = LlamaCppProcess(Settings(sys.argv[1], (), 256, 1, 1, False))\n"
+        "process.wait_until_ready()\n"
         "print(process.pid, process.folder, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -168,7 +169,7 @@ def test_a_damaged_file_is_refused_with_a_sentence(
     path = tmp_path / "b.gguf"
     path.write_bytes(spoil(tiny_ggufs["base"].read_bytes()))
     with pytest.raises(Refusal, match=sentence):
-        LlamaCppProcess(Settings(str(path), (), CONTEXT, 1, 1, False))
+        LlamaCppProcess(Settings(str(path), (), CONTEXT, 1, 1, False)).wait_until_ready()
 
 
 def test_a_damaged_adapter_is_refused_and_leaves_nothing(

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from carrara.errors import Refusal
 from carrara.models import Model
-from carrara.serve.engine import ContextExceeded, Interrupted
+from carrara.serve.engine import ContextExceeded, Interrupted, Unavailable
 from carrara.serve.llamacpp_engine import LlamaCppEngine, Voice
 from carrara.serve.reader import reader_of
 from carrara.serve.transformers_engine import load_engine
@@ -110,6 +110,28 @@ def test_its_process_starts_with_the_first_text_and_comes_back(
     assert not again.folder.exists()
     with pytest.raises(Interrupted):
         engine.embed("run/two", ["hello"], never)
+
+
+def test_a_model_that_changed_gives_no_vectors(
+    tiny_ggufs: dict[str, Path], tiny_voices: dict[str, Voice], tmp_path: Path
+) -> None:
+    """Its file is overwritten with another adapter's, which the next process loads; also one that takes over."""
+    path = Path(shutil.copyfile(tiny_ggufs["run/one"], tmp_path / "one.gguf"))
+    voices = {**tiny_voices, "run/one": replace(tiny_voices["run/one"], adapter=path)}
+    engine = LlamaCppEngine(tiny_ggufs["base"], voices, threads=1)
+    before = {name: engine.embed(name, ["where?"], never) for name in voices}
+    shutil.copyfile(tiny_ggufs["run/two"], path)
+    process = engine._embedder._lasting.process
+    assert process is not None
+    process.kill()
+    another = engine.renewed()
+    for each in (engine, another):
+        with pytest.raises(Unavailable, match="run/one turns a text into another vector than when it was first asked"):
+            each._embedder.embed("run/one", tiny_voices["run/one"].reader, each._scales("run/one"), ["where?"], never)
+        assert {name: each.embed(name, ["where?"], never) for name in ("base", "run/two")} == {
+            name: before[name] for name in ("base", "run/two")
+        }
+        each.close()
 
 
 def test_a_base_without_adapters_has_vectors(tiny_ggufs: dict[str, Path], tiny_voices: dict[str, Voice]) -> None:

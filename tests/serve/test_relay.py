@@ -87,6 +87,35 @@ def test_closing_closes_all_and_takes_no_other() -> None:
         relay.replace(lambda _: Scripted())
 
 
+def test_closing_does_not_wait_for_an_engine_that_is_being_made() -> None:
+    first, second = Scripted(), Scripted()
+    relay = Relay(first)
+    making, made = threading.Event(), threading.Event()
+    failures: list[Exception] = []
+
+    def make(_: Scripted) -> Scripted:
+        making.set()
+        assert made.wait(10)
+        return second
+
+    def replace() -> None:
+        try:
+            relay.replace(make)
+        except Unavailable as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    assert making.wait(10)
+    relay.close()
+    assert first.closed
+    assert thread.is_alive()
+    made.set()
+    thread.join()
+    assert second.closed
+    assert "being stopped" in str(failures[0])
+
+
 def test_what_cannot_be_opened_changes_nothing() -> None:
     opened: list[list[str]] = []
 

@@ -12,7 +12,7 @@ import pytest
 from carrara.errors import Refusal
 from carrara.models import Model
 from carrara.serve.engine import UnknownModel
-from carrara.serve.remote import KEY, how_to_start, open_openai, open_vllm, vllm_name
+from carrara.serve.remote import KEY, Loaded, how_to_start, open_openai, open_vllm, vllm_name
 from carrara.serve.transformers_engine import TransformersEngine
 from tests.conftest import Command
 
@@ -50,18 +50,39 @@ def test_only_what_was_asked_for_is_answered(engine: TransformersEngine, monkeyp
 def test_adapters_are_loaded_once_under_names_that_hold_their_digest(
     vllm: VllmStandIn, engine: TransformersEngine, tiny_models: dict[str, Model]
 ) -> None:
+    loaded = Loaded()
     with vllm_standing_in(vllm) as url:
-        for _ in range(2):
-            remote = open_vllm(url, [*tiny_models], tiny_models.__getitem__)
+        remotes = [open_vllm(url, [*tiny_models], tiny_models.__getitem__, loaded) for _ in range(2)]
+        for remote in remotes:  # the second asks for the same adapters still, when the first is closed
             answers = {name: told(chat(remote, name, "hello")) for name in tiny_models}
             assert answers == {name: told(chat(engine, name, "hello")) for name in tiny_models}
+            assert len(vllm.loras) == 2
             remote.close()
+            remote.close()
+    assert vllm.loras == {}
     loads = [each["body"] for each in vllm.asked if each["path"] == "/v1/load_lora_adapter"]
     names = [vllm_name(tiny_models[name]) for name in ("run/one", "run/two")]
     paths = [str(tiny_models[name].adapter) for name in ("run/one", "run/two")]
     assert loads == [{"lora_name": n, "lora_path": p} for n, p in zip(names, paths, strict=True)]
     asked = {each["body"]["model"] for each in vllm.asked if each["path"] == "/v1/chat/completions"}
     assert asked == {"served-base", *names}
+
+
+def test_only_adapters_that_were_loaded_here_are_unloaded(vllm: VllmStandIn, tiny_models: dict[str, Model]) -> None:
+    name = vllm_name(tiny_models["run/one"])
+    vllm.loras[name] = str(tiny_models["run/one"].adapter)  # as --lora-modules names it
+    with vllm_standing_in(vllm) as url:
+        remote = open_vllm(url, ["run/one", "run/two"], tiny_models.__getitem__, Loaded())
+        assert len(vllm.loras) == 2
+        remote.close()
+        assert [*vllm.loras] == [name]
+        elsewhere = replace(tiny_models["run/one"], path=Path("/another/base"), adapter_digest="0" * 64)
+        models = {**tiny_models, "x": elsewhere}
+        with pytest.raises(Refusal, match="does not serve"):  # the one that was loaded before it goes again
+            open_vllm(url, ["run/two", "x"], models.__getitem__, Loaded())
+        assert [*vllm.loras] == [name]
+        remote = open_vllm(url, ["run/two"], tiny_models.__getitem__, Loaded())
+    remote.close()  # the server has ended before
 
 
 def test_another_adapter_has_another_name(tiny_models: dict[str, Model]) -> None:
@@ -78,7 +99,7 @@ def test_names_that_vllm_tells_need_nothing_of_ours(vllm: VllmStandIn, engine: T
         raise AssertionError(name)
 
     with vllm_standing_in(vllm) as url:
-        remote = open_vllm(url, ["served-base"], resolve)
+        remote = open_vllm(url, ["served-base"], resolve, Loaded())
         assert told(chat(remote, "served-base", "hello")) == told(chat(engine, "base", "hello"))
         remote.close()
 
@@ -88,17 +109,17 @@ def test_what_vllm_cannot_serve_is_told_with_the_command(vllm: VllmStandIn, tiny
     elsewhere = replace(tiny_models["run/one"], path=Path("/another/base"))
     with vllm_standing_in(vllm) as url:
         with pytest.raises(Refusal, match=r"takes no adapters while it runs; install it .*--lora-modules"):
-            open_vllm(url, ["run/one"], tiny_models.__getitem__)
+            open_vllm(url, ["run/one"], tiny_models.__getitem__, Loaded())
         with pytest.raises(Refusal, match=r"does not serve .*; install it with .* serve /another/base"):
-            open_vllm(url, ["x"], lambda _: elsewhere)
+            open_vllm(url, ["x"], lambda _: elsewhere, Loaded())
         with pytest.raises(Refusal, match=r"does not serve .*; install it with .* serve /another/base"):
-            open_vllm(url, ["x"], lambda _: replace(elsewhere, adapter=None))
+            open_vllm(url, ["x"], lambda _: replace(elsewhere, adapter=None), Loaded())
 
 
 def test_vllms_reason_is_told(vllm: VllmStandIn, tiny_models: dict[str, Model]) -> None:
     vllm.fault = "LoRA rank 4 is greater than max_lora_rank 2."
     with vllm_standing_in(vllm) as url, pytest.raises(Refusal, match=f"does not load the adapter .*: {vllm.fault}"):
-        open_vllm(url, ["run/one"], tiny_models.__getitem__)
+        open_vllm(url, ["run/one"], tiny_models.__getitem__, Loaded())
 
 
 def test_a_wrong_key_is_told(vllm: VllmStandIn, tiny_models: dict[str, Model], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,9 +127,9 @@ def test_a_wrong_key_is_told(vllm: VllmStandIn, tiny_models: dict[str, Model], m
     with vllm_standing_in(vllm) as url:
         monkeypatch.setenv(KEY, "wrong")
         with pytest.raises(Refusal, match="does not accept the key"):
-            open_vllm(url, ["base"], tiny_models.__getitem__)
+            open_vllm(url, ["base"], tiny_models.__getitem__, Loaded())
         monkeypatch.setenv(KEY, "right")
-        open_vllm(url, ["base"], tiny_models.__getitem__).close()
+        open_vllm(url, ["base"], tiny_models.__getitem__, Loaded()).close()
 
 
 def test_the_command_that_starts_vllm(tiny_models: dict[str, Model], tmp_path: Path) -> None:
@@ -125,7 +146,7 @@ def test_the_command_that_starts_vllm(tiny_models: dict[str, Model], tmp_path: P
     with pytest.raises(Refusal, match="one base"):
         how_to_start([one, replace(two, path=tmp_path)])
     with pytest.raises(Refusal, match="vLLM has an environment of its own, so install it with"):
-        open_vllm(None, ["run/one"], tiny_models.__getitem__)
+        open_vllm(None, ["run/one"], tiny_models.__getitem__, Loaded())
     assert "vllm" not in sys.modules
 
 

@@ -11,6 +11,7 @@ from carrara.models import Model
 from carrara.progress import Silent
 from carrara.serve import roster as rostering
 from carrara.serve.engines import Choice
+from carrara.serve.remote import Loaded
 from carrara.serve.roster import Roster
 from carrara.workspace import Workspace, digest_of_value
 
@@ -76,7 +77,7 @@ def test_a_far_server_that_refuses_changes_no_digest(
 ) -> None:
     """All names are resolved anew, also those that are served."""
 
-    def open_remote(choice: Choice, names: Sequence[str], resolve: Callable[[str], Model]) -> Near:
+    def open_remote(choice: Choice, names: Sequence[str], resolve: Callable[[str], Model], _: Loaded) -> Near:
         found = {name: resolve(name) for name in names}
         if "bad" in names:
             raise Refusal("bad cannot be loaded.")

@@ -40,6 +40,7 @@ def test_calls_in_a_whole_answer() -> None:
     assert choice["message"] == {"role": "assistant", "content": None, "refusal": None, "tool_calls": calls}
     assert choice["finish_reason"] == told[0].reason == "tool_calls"
     assert json.loads(f"[{told[0].said.replace('}{', '},{')}]") == calls
+    assert json.loads(told[0].offered) == [WEATHER]
     both = client_of(Scripted(calls=(FIRST,))).post(CHAT, json=OFFER).json()["choices"][0]["message"]
     assert (both["content"], both["tool_calls"]) == ("Hello wörld", [FIRST.to_json()])
 

@@ -61,6 +61,7 @@ class VllmStandIn:
         ]
         if self.updating:
             routes.append(Route("/v1/load_lora_adapter", self._load, methods=["POST"]))
+            routes.append(Route("/v1/unload_lora_adapter", self._unload, methods=["POST"]))
         return Starlette(routes=routes, exception_handlers={404: _not_found})
 
     async def _models(self, request: Request) -> Response:
@@ -83,6 +84,13 @@ class VllmStandIn:
             return _error(404, "NotFoundError", f"Loading lora {name} failed: No adapter found for {path}")
         self.loras[name], self.behind[name] = path, self.folders[path]
         return PlainTextResponse(f"Success: LoRA adapter '{name}' added successfully.")
+
+    async def _unload(self, request: Request) -> Response:
+        name = (await request.json())["lora_name"]
+        if name not in self.loras:
+            return _error(404, "NotFoundError", f"The lora adapter '{name}' cannot be found.")
+        del self.loras[name], self.behind[name]
+        return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
 
     async def _answer(self, request: Request) -> Response:
         body = await request.json()

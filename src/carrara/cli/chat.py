@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from carrara.serve.conversation import Conversation
     from carrara.serve.engine import Engine
     from carrara.serve.engines import Choice
+    from carrara.serve.remote import Loaded
     from carrara.workspace import Workspace
 
 
@@ -114,6 +115,7 @@ class _Models:
         self._workspace = workspace
         self._choice = choice
         self._name = name
+        self._loaded: Loaded | None = None  # shared by engines that take over from each other
 
     def open(self) -> Engine:
         """An engine with the chat's model."""
@@ -145,13 +147,14 @@ class _Models:
     def _load(self, others: Mapping[str, Model | None]) -> Engine:
         """An engine with the chat's model and others; None for those that are still to be resolved."""
         from carrara.serve.engines import open_engine
-        from carrara.serve.remote import open_remote
+        from carrara.serve.remote import Loaded, open_remote
 
         def resolve(name: str) -> Model:
             return others.get(name) or self._resolve(name)
 
         names, choice = (self._name, *others), self._choice
         if choice.kind == "openai" or choice.kind == "vllm":
-            return open_remote(choice, names, resolve)
+            self._loaded = self._loaded or Loaded()
+            return open_remote(choice, names, resolve, self._loaded)
         models = {name: resolve(name) for name in names}
         return open_engine(choice.kind, models, self._workspace, "auto", make_progress())

@@ -33,7 +33,12 @@ model = PeftModel.from_pretrained(base, "path/of/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("{tokenizer}")
 ```
 
-The adapter belongs to {base} alone, to the weights with the SHA-256 `{digest}`; on others it is another model."""
+The adapter belongs to {base} alone: `carrara models pull` prints the digest `{digest}` for that base, and \
+`sha256sum` these for its weights. On others it is another model.
+
+| weights of the base | sha256 |
+| --- | --- |
+{weights}"""
 
 
 def write_card(path: Path, workspace: Workspace, model: Model, merged: bool = True) -> None:
@@ -104,7 +109,9 @@ def _data(workspace: Workspace, run: Artefact) -> str:
 def _loading_adapter(workspace: Workspace, model: Model) -> str:
     base, is_own = base_name(workspace, model), tokenizer_folder(model) == model.adapter
     tokenizer = "path/of/this/folder" if is_own else base
-    return _LOADING_ADAPTER.format(base=base, tokenizer=tokenizer, digest=model.digest)
+    files = sorted(model.path.glob("*.safetensors"))
+    weights = "\n".join(f"| {path.name} | `{workspace.digest(path)}` |" for path in files)
+    return _LOADING_ADAPTER.format(base=base, tokenizer=tokenizer, digest=model.digest, weights=weights)
 
 
 def _lineage_of(workspace: Workspace, model: Model) -> list[Artefact]:

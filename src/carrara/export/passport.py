@@ -6,8 +6,8 @@ check that fails names the step.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from carrara.errors import Refusal
@@ -35,10 +35,14 @@ _TEXTS = (
 
 @dataclass(frozen=True)
 class Passport:
-    """What was compared, in the order of causes; `missing` says in sentences what could not be."""
+    """What was compared, in the order of causes; `missing` says in sentences what could not be.
+
+    `model` holds the digests of the base and the adapter that were scored.
+    """
 
     checks: tuple[Check, ...]
     missing: tuple[str, ...] = ()
+    model: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
@@ -52,7 +56,7 @@ class Passport:
 
     def to_json(self) -> dict[str, Any]:
         checks = [check.to_json() for check in self.checks]
-        return {"checks": checks, "holds": self.holds, "missing": [*self.missing]}
+        return {"model": dict(self.model), "checks": checks, "holds": self.holds, "missing": [*self.missing]}
 
 
 def examine(
@@ -70,7 +74,8 @@ def examine(
     and are asked for only where all before hold.
     """
     checks = tuple(_checks(scored, exported, form, [*texts, *_TEXTS], progress))
-    return Passport((*checks, *more) if all(check.holds for check in checks) else checks)
+    whole = (*checks, *more) if all(check.holds for check in checks) else checks
+    return Passport(whole, model=scored.model.identity())
 
 
 def require(passport: Passport) -> None:

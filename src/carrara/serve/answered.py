@@ -10,8 +10,9 @@ class Answered:
     """One request, once it is over: answered, refused or given up.
 
     `request` is its id, `who` the name of the key that asked, `reason` how the answer ended or the code of the
-    refusal. `asked` is the conversation or text as JSON, `said` the answer; both may hold what nobody else should read.
-    `engine` is what answered and in which number format, as the engine says it.
+    refusal. `asked` is the conversation or text as JSON, `offered` the tools beside it, `said` the answer; these may
+    hold what nobody else should read. `engine` is what answered and in which number format, as the engine says it,
+    `role` the name of the stored role that was asked for.
     """
 
     request: str
@@ -26,3 +27,5 @@ class Answered:
     asked: str
     said: str
     engine: str = ""
+    role: str = ""
+    offered: str = ""

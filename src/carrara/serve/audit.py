@@ -63,7 +63,7 @@ class AuditLog:
     """Appends to a log. Safe for threads and for several processes; every line is on the disk when `append` returns.
 
     `digests` gives the digest of each model by name, and may come to know more of them; `contents` says whether what
-    was asked and said is kept.
+    was asked, offered and said is kept.
     """
 
     def __init__(self, path: Path, digests: Mapping[str, str], contents: bool = False) -> None:
@@ -79,10 +79,10 @@ class AuditLog:
     def append(self, answered: Answered) -> None:
         """Add a line; raises OSError if the disk does not take it. What a killed process tore is cut off and told."""
         fields: dict[str, Any] = asdict(answered)
-        asked, said = fields.pop("asked"), fields.pop("said")
+        contents = {name: fields.pop(name) for name in ("asked", "offered", "said")}
         fields["digest"] = self._digests.get(answered.model, "")
         if self._contents:
-            fields |= {"asked": asked, "said": said}
+            fields |= contents
         with alone(_lock(self._path)):
             head = _find_end(self._path)
             _add(self._path, head, fields)

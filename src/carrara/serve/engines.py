@@ -14,7 +14,7 @@ from carrara.errors import Refusal
 from carrara.export.gguf import Quantization
 from carrara.export.reference import reference_of
 from carrara.models import Model
-from carrara.models.machine import choose_device, left_to_container
+from carrara.models.machine import choose_device, choose_dtype, give_back_memory, left_to_container
 from carrara.models.shape import shape_in
 from carrara.progress import Progress
 from carrara.serve.engine import ChatRequest, Embedded, Engine, Piece, TextRequest, Unavailable, UnknownModel
@@ -83,14 +83,22 @@ class Growing(Engine, Protocol):
 class Reopened(Relay[Engine], Generic[_Named]):
     """An engine that is opened anew for all models when some are added."""
 
-    def __init__(self, models: Mapping[str, _Named], open_all: Callable[[Mapping[str, _Named]], Engine]) -> None:
+    def __init__(
+        self,
+        models: Mapping[str, _Named],
+        open_all: Callable[[Mapping[str, _Named]], Engine],
+        require_room: Callable[[Mapping[str, _Named]], None] = lambda _: None,
+    ) -> None:
+        """`require_room` raises Refusal where models do not fit beside what is open."""
         super().__init__(open_all(models))
         self._models = dict(models)
         self._open_all = open_all
+        self._require_room = require_room
 
     def add(self, models: Mapping[str, _Named]) -> None:
         """See Growing; both engines are held until the answers of the first have ended."""
         together = self._models | dict(models)
+        self._require_room(together)
         self.replace(lambda _: self._open_all(together))
         self._models = together
 
@@ -155,19 +163,22 @@ class LlamaCppBases:
             try:
                 for digest, group in bases.items():
                     opened[digest] = self._open(digest, group, count)
-                if self._closed.is_set():
-                    raise Unavailable("the server is being stopped, so it takes no models.")
+                self._take(opened)
             except BaseException:
                 for engine in opened.values():
                     engine.close()
                 raise
-            for digest, engine in opened.items():
-                if digest in self._relays:
-                    self._relays[digest].replace(lambda _, engine=engine: engine)
-                else:
-                    self._relays = {**self._relays, digest: Relay(engine)}
             with contextlib.suppress(Refusal):  # those that were there go on as they are
                 self.use(self._threads)
+
+    def _take(self, opened: Mapping[str, LlamaCppEngine]) -> None:
+        """Let engines answer for their bases; raises Unavailable where all was closed meanwhile."""
+        new = {digest: Relay(engine) for digest, engine in opened.items() if digest not in self._relays}
+        for digest in opened.keys() - new:
+            self._relays[digest].replace(lambda _, engine=opened[digest]: engine)
+        self._relays = {**self._relays, **new}
+        if self._closed.is_set():  # by whoever may not have seen the new ones
+            raise Unavailable("the server is being stopped, so it takes no models.")
 
     def _open(self, digest: str, models: Mapping[str, Model], bases: int) -> LlamaCppEngine:
         """An engine of one base for these models and those that it has already; raises Refusal for a wrong file."""
@@ -224,6 +235,8 @@ class LlamaCppBases:
                 try:
                     self.use(free)
                 except (Refusal, OSError) as error:  # what runs goes on as it is
+                    if self._closed.is_set():
+                        return
                     self._progress.say(f"answering goes on with {self._threads} threads: {error}")
 
     def _of_holder(self, name: str, ask: Callable[[Relay[LlamaCppEngine]], _Named]) -> _Named:
@@ -249,7 +262,9 @@ def open_engine(
     from carrara.serve.transformers_engine import load_engine
 
     def by_transformers() -> Growing:
-        return Reopened(models, lambda together: load_engine(together, dtype))
+        return Reopened(
+            models, lambda together: load_engine(together, dtype), lambda together: _require_room(together, dtype)
+        )
 
     if kind == "transformers" or (kind == "auto" and (dtype != "auto" or _has_accelerator())):
         return by_transformers()
@@ -266,6 +281,35 @@ def _has_accelerator() -> bool:
     return any(Path(path).exists() for path in _ACCELERATORS) and choose_device().type == "cuda"
 
 
+def _require_room(models: Mapping[str, Model], dtype: str) -> None:
+    """Refuse models whose weights do not fit into memory beside those that are held already."""
+    a_weight = choose_dtype(dtype).itemsize
+    bases = {model.digest: model for model in models.values()}.values()
+    needed = sum(shape_in(model.path)[1] * (0.5 if model.four_bit else a_weight) for model in bases)
+    give_back_memory()  # that of engines before
+    if needed > (free := _free_beside()):
+        raise Refusal(
+            f"all models are loaded anew beside those that answer meanwhile, which takes {needed / 1e9:.1f} GB of "
+            f"memory, and {free / 1e9:.1f} GB are free; stop the server, and start it with all of them."
+        )
+
+
+def _free_beside() -> int:
+    """Bytes that are free for more weights, on the accelerator if there is one."""
+    import torch
+
+    if (device := choose_device()).type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    return _free_memory()
+
+
+def _free_memory() -> int:
+    import psutil
+
+    return int(min(psutil.virtual_memory().available, left_to_container()))
+
+
 def _open_base(model: Model, base: Path, voices: Mapping[str, Voice], bases: int, threads: int) -> LlamaCppEngine:
     """An engine for the base of a model, the file `base`, which shares the memory with those of other bases."""
     slots, context = _room(model, max(voice.reader.context for voice in voices.values()), bases)
@@ -275,12 +319,9 @@ def _open_base(model: Model, base: Path, voices: Mapping[str, Voice], bases: int
 
 def _room(model: Model, context: int, bases: int) -> tuple[int, int]:
     """How many answers at once, and how many tokens each, for whose keys and values there is memory."""
-    import psutil
-
     shape, _ = shape_in(model.path)
     a_token = 2 * 2 * shape.layers * shape.kv_heads * shape.head_width  # bytes of a key and a value in float16
-    free = int(min(psutil.virtual_memory().available, left_to_container()))
-    return room_in(free // _SHARE // bases // a_token, context)
+    return room_in(_free_memory() // _SHARE // bases // a_token, context)
 
 
 def room_in(tokens: int, context: int) -> tuple[int, int]:

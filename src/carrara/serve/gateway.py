@@ -23,7 +23,7 @@ from carrara.serve.chat import ChatBody, ChatForm
 from carrara.serve.completions import TextBody, TextForm
 from carrara.serve.desk import Desk
 from carrara.serve.embeddings import EmbeddingsBody
-from carrara.serve.engine import Engine, with_role
+from carrara.serve.engine import ChatRequest, Engine, with_role
 from carrara.serve.guard import Guard, error_response, origins
 from carrara.serve.keys import Keys, OneKey
 from carrara.serve.limits import Limits
@@ -91,9 +91,12 @@ def build_app(
         if terms.json_logs:
             sys.stderr.write(log_line(record) + "\n")
 
-    def persona(model: str) -> tuple[str, str | None]:
-        name, role = _persona(model, engine.models(), roles)
-        return name, role or terms.role
+    def cast(asked: ChatRequest, record: Record) -> ChatRequest:
+        record.model = asked.model  # should there be no such role
+        name, record.role, text = _persona(asked.model, engine.models(), roles)
+        if text is not None:
+            _require_no_other(asked, name, record.role)
+        return replace(asked, model=name, messages=with_role(asked.messages, text or terms.role))
 
     def note(request: Request, model: str, asked: object) -> None:
         record = record_of(request.scope)
@@ -101,7 +104,7 @@ def build_app(
         if model in engine.models():
             record.engine = engine.describe(model)
 
-    routes = [*_answers(desk, persona, note), *_others(engine, metrics, traffic)]
+    routes = [*_answers(desk, cast, note), *_others(engine, metrics, traffic)]
     paths, limits = frozenset(route.path for route in routes), Limits(terms.rate, terms.each)
     outside_in = [
         Middleware(Recorder, routes=paths, traffic=traffic, tell=tell, on_answer=on_answer),
@@ -114,14 +117,14 @@ def build_app(
     return app
 
 
-def _answers(desk: Desk, persona: Callable[[str], tuple[str, str | None]], note: _Note) -> list[Route]:
+def _answers(desk: Desk, cast: Callable[[ChatRequest, Record], ChatRequest], note: _Note) -> list[Route]:
     async def chat(request: Request) -> Response:
         body = await _body(ChatBody, request)
-        asked = body.to_request()
-        record_of(request.scope).model = body.model  # should there be no such role
-        name, role = persona(body.model)
-        asked = replace(asked, model=name, messages=with_role(asked.messages, role))
+        record = record_of(request.scope)
+        asked = cast(body.to_request(), record)
         note(request, asked.model, [message.to_json() for message in asked.messages])
+        if asked.tools:
+            record.offered = encode(asked.tools.functions).decode()
         form = ChatForm(bool(body.logprobs))
         with _told(form.field):
             return await respond(desk, asked, body, form, request)
@@ -177,15 +180,25 @@ def _others(engine: Engine, metrics: Metrics, traffic: Traffic) -> list[Route]:
     ]
 
 
-def _persona(model: str, known: Sequence[str], roles: Callable[[str], str] | None) -> tuple[str, str | None]:
-    """The model and the system prompt that `NAME@ROLE` asks for; a model that is called so itself comes first."""
+def _persona(model: str, known: Sequence[str], roles: Callable[[str], str] | None) -> tuple[str, str, str | None]:
+    """The model, the role and its system prompt that `NAME@ROLE` asks for; a model of that very name comes first."""
     name, _, role = model.rpartition("@")
     if roles is None or model in known or name not in known:
-        return model, None
+        return model, "", None
     try:
-        return name, roles(role)
+        return name, role, roles(role)
     except Refusal as error:
         raise ApiError(404, "model_not_found", str(error), "model") from error
+
+
+def _require_no_other(asked: ChatRequest, name: str, role: str) -> None:
+    """Refuse a role that was asked for beside a system prompt: one of the two would be left out without a word."""
+    if any(message.role == "system" for message in asked.messages):
+        message = (
+            f"the model '{asked.model}' asks for the role '{role}', and the messages bring a system prompt of their "
+            f"own; leave that out, or ask for the model '{name}'."
+        )
+        raise ApiError(400, "invalid_value", message, "messages")
 
 
 @contextmanager

@@ -79,7 +79,7 @@ class LlamaCppEngine:
         self._line = Line(slots)
         self._held: dict[int, tuple[str, list[int]]] = {}  # what was read into each slot last, and for whom
         self._lasting = Lasting(self._settings, self._forget)
-        self._embedder = Embedder(self._settings)
+        self._embedder = Embedder(self._settings, check_every)
         self._check_every = check_every
         self.fingerprints: dict[str, Fingerprint] = dict(before or {})
         self._checked: dict[str, float] = {}
@@ -106,7 +106,7 @@ class LlamaCppEngine:
     def embed(self, model: str, texts: Sequence[str], cancelled: Callable[[], bool]) -> Embedded:
         """See Engine and Embedder; a text that does not fit is refused, and so is one without tokens."""
         voice = self._served(model)
-        return self._embedder.embed(voice.reader, self._scales(model), texts, cancelled)
+        return self._embedder.embed(model, voice.reader, self._scales(model), texts, cancelled)
 
     def describe(self, model: str) -> str:
         """See Engine; whoever opened it knows the number format."""
@@ -132,6 +132,7 @@ class LlamaCppEngine:
         known = self.fingerprints
         engine = LlamaCppEngine(base, voices, held.slots, threads, self._check_every, held.exact, known)
         engine._withdrawn |= self._withdrawn
+        engine._embedder.known |= self._embedder.known
         return engine
 
     @property

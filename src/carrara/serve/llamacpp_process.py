@@ -51,24 +51,20 @@ class Settings:
 
 
 class LlamaCppProcess:
-    """Starts with an empty environment and ends with this process, however that ends; raises Refusal if it cannot."""
+    """Starts with an empty environment and ends with this process, however that ends; of use once it is ready."""
 
     def __init__(self, settings: Settings) -> None:
+        """Raises Refusal for what is no GGUF file, and OSError where no process can be started."""
         for path in (settings.base, *settings.adapters):
             check_header(Path(path))  # before native code reads it
-        key = secrets.token_urlsafe(32)
+        self._settings = settings
+        self._key = secrets.token_urlsafe(32)
         self.folder = Path(tempfile.mkdtemp(prefix="carrara-"))  # which nobody else may enter
-        # -P: what is imported is what is installed, and not what lies beside the program
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_CHILD)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self.folder,
-            env={},
-            start_new_session=True,  # Ctrl-C is for the parent, which lets answers end
-            text=True,
-        )
+        try:
+            self._process = _start_child(self.folder)
+        except BaseException:
+            self.folder.rmdir()
+            raise
         self.pid = self._process.pid
         transport = httpx2.HTTPTransport(
             uds=str(self.folder / _SOCKET),
@@ -77,14 +73,9 @@ class LlamaCppProcess:
         self._client = httpx2.Client(
             transport=transport,
             base_url="http://engine",
-            headers={"Authorization": f"Bearer {key}"},
+            headers={"Authorization": f"Bearer {self._key}"},
             timeout=httpx2.Timeout(_PATIENCE),
         )
-        try:
-            self._wait_until_ready({**asdict(settings), "key": key, "socket": _SOCKET})
-        except BaseException:
-            self.close()
-            raise
 
     @property
     def alive(self) -> bool:
@@ -113,13 +104,26 @@ class LlamaCppProcess:
                     if line.startswith("data: {"):
                         yield json.loads(line.removeprefix("data: "))
         except _GONE as error:
-            self._give_up()
+            self.kill()
             raise Interrupted from error
 
+    def wait_until_ready(self) -> None:
+        """Wait until the files are loaded; raises Refusal, after all is tidied up, where they cannot be."""
+        try:
+            self._load()
+        except BaseException:
+            self.close()
+            raise
+
+    def kill(self) -> None:
+        """End the process, also while it loads, and see to it that this is known: its socket closes a moment before."""
+        self._process.kill()
+        self._process.wait()
+
     def close(self) -> None:
-        """End the process and remove its folder."""
+        """End the process and remove its folder; nobody may be waiting for it to be ready."""
         self._client.close()
-        self._give_up()
+        self.kill()
         for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
             with contextlib.suppress(OSError):
                 if pipe:
@@ -130,30 +134,38 @@ class LlamaCppProcess:
         try:
             response = self._client.post(path, content=json.dumps(body), headers=_JSON)
         except _GONE as error:
-            self._give_up()
+            self.kill()
             raise Interrupted from error
         _require_ok(response)
         return response.json()
 
-    def _give_up(self) -> None:
-        """See to it that the process is known to have ended: its socket closes a moment before it does."""
-        self._process.kill()
-        self._process.wait()
-
-    def _wait_until_ready(self, settings: Mapping[str, Any]) -> None:
-        process = self._process
+    def _load(self) -> None:
+        process, settings = self._process, self._settings
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(settings) + "\n")
+            process.stdin.write(json.dumps({**asdict(settings), "key": self._key, "socket": _SOCKET}) + "\n")
             process.stdin.flush()
         if process.stdout.readline().strip() != "ready":
             lines = [line.strip() for line in process.stderr.read().splitlines() if line.strip()]
             code = process.wait()
             said = one_line(lines[-1]) if lines else f"its process ended with code {code}"
-            files = " with ".join(Path(path).name for path in (settings["base"], *settings["adapters"]))
+            files = " with ".join(Path(path).name for path in (settings.base, *settings.adapters))
             raise Refusal(f"llama.cpp cannot load {files}: {said}; make the files again, or use another engine.")
+
+
+def _start_child(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-P", str(_CHILD)],  # -P: what is imported is what is installed, not what lies beside it
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env={},
+        start_new_session=True,  # Ctrl-C is for the parent, which lets answers end
+        text=True,
+    )
 
 
 class Lasting:
@@ -163,33 +175,45 @@ class Lasting:
         """`on_start` is called before each start."""
         self._settings = settings
         self._on_start = on_start
-        self._starting = threading.Lock()
+        self._starting = threading.Lock()  # held until the process is ready, which may take minutes
+        self._changing = threading.Lock()
         self._closed = False
         self.process: LlamaCppProcess | None = None  # the one that was started last
 
     def running(self) -> LlamaCppProcess:
         """The process; raises Unavailable where it cannot be started, and Interrupted once closed."""
         with self._starting:
+            if self.process is None or not self.process.alive:
+                return self._start()
             if self._closed:
                 raise Interrupted
-            if self.process is None or not self.process.alive:
-                if self.process:
-                    self.process.close()
-                self._on_start()
-                try:
-                    self.process = LlamaCppProcess(self._settings)
-                except Refusal as error:
-                    raise Unavailable(str(error)) from error
-                except OSError as error:
-                    raise Unavailable(f"llama.cpp's process cannot be started ({error.strerror}).", 60) from error
             return self.process
 
     def close(self) -> None:
-        """End the process; none is started any more."""
-        with self._starting:
+        """End the process, also one that is about to be ready; none is started any more."""
+        with self._changing:
             self._closed = True
             if self.process:
+                self.process.kill()
+        with self._starting:
+            if self.process:
                 self.process.close()
+
+    def _start(self) -> LlamaCppProcess:
+        if self.process:
+            self.process.close()
+        self._on_start()
+        try:
+            with self._changing:
+                if self._closed:
+                    raise Interrupted
+                process = self.process = LlamaCppProcess(self._settings)
+            process.wait_until_ready()
+        except Refusal as error:
+            raise Interrupted() if self._closed else Unavailable(str(error)) from error
+        except OSError as error:
+            raise Unavailable(f"llama.cpp's process cannot be started ({error.strerror}).", 60) from error
+        return process
 
 
 def _require_ok(response: httpx2.Response) -> None:

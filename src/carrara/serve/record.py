@@ -46,6 +46,8 @@ class Record:
     asked: str = ""
     said: str = ""
     engine: str = ""
+    role: str = ""
+    offered: str = ""
 
     @property
     def named(self) -> str:
@@ -75,6 +77,8 @@ class Record:
             asked=self.asked,
             said=self.said,
             engine=self.engine,
+            role=self.role,
+            offered=self.offered,
         )
 
 

@@ -18,7 +18,8 @@ class Relay(Generic[_Kind]):
     def __init__(self, engine: _Kind) -> None:
         self._now = _Shift(engine)
         self._before: weakref.WeakSet[_Shift[_Kind]] = weakref.WeakSet()  # those that somebody may still stay with
-        self._replacing = threading.Lock()
+        self._replacing = threading.Lock()  # held while another engine is made, which may take minutes
+        self._changing = threading.Lock()
         self._closed = False
 
     @property
@@ -45,21 +46,29 @@ class Relay(Generic[_Kind]):
         return self.engine.describe(model)
 
     def close(self) -> None:
-        """See Engine; waits for an engine that is about to take over, and interrupts all answers."""
-        with self._replacing:
+        """See Engine; interrupts all answers. An engine that is being made takes over no more, but is closed."""
+        with self._changing:
             self._closed = True
-            for shift in (*self._before, self._now):
-                shift.engine.close()
+        for shift in (*self._before, self._now):
+            shift.engine.close()
 
     def replace(self, make: Callable[[_Kind], _Kind]) -> None:
         """Let the engine that `make` gives, of the one that is asked now, take over; raises what `make` raises."""
         with self._replacing:
-            if self._closed:
-                raise Unavailable("the server is being stopped, so it takes no models.")
             before = self._now
-            self._now = _Shift(make(before.engine))
-            self._before.add(before)
+            if self._closed or not self._takes_over(before, make(before.engine)):
+                raise Unavailable("the server is being stopped, so it takes no models.")
         before.end()
+
+    def _takes_over(self, before: _Shift[_Kind], engine: _Kind) -> bool:
+        """Whether this engine is asked from now on; it is closed where the relay is."""
+        with self._changing:
+            if not self._closed:
+                self._now = _Shift(engine)
+                self._before.add(before)
+                return True
+        engine.close()
+        return False
 
     def _stay(self) -> _Stay:
         while (stay := self._now.enter()) is None:  # it ended since it was looked up

@@ -6,7 +6,10 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,15 +23,49 @@ from carrara.serve.openai_engine import KEY, OpenAIEngine, is_here, open_client
 from carrara.workspace import digest_of_value
 
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # those that vLLM's --max-lora-rank takes
+_UNLOADING = 10.0  # seconds for a server to let go of an adapter
 _Resolve = Callable[[str], Model]
+
+
+class Loaded:
+    """The adapters that we loaded into a server, and how many engines ask for each; one may take over from another."""
+
+    def __init__(self) -> None:
+        self._askers: Counter[str] = Counter()
+        self._counting = threading.Lock()
+
+    def add(self, name: str) -> None:
+        """An adapter that nobody asks for yet."""
+        with self._counting:
+            self._askers.setdefault(name, 0)
+
+    def hold(self, names: Collection[str]) -> None:
+        """One more engine asks for these; what we did not load is not counted."""
+        with self._counting:
+            self._askers.update(self._askers.keys() & names)
+
+    def release(self, names: Collection[str]) -> list[str]:
+        """One engine less asks for these; gives all that nobody asks for now, which are counted no longer."""
+        with self._counting:
+            self._askers.subtract(self._askers.keys() & names)
+            idle = [name for name, askers in self._askers.items() if not askers]
+            for name in idle:
+                del self._askers[name]
+            return idle
 
 
 class Remote:
     """Answers as the names that were asked for, and no others; `ids` gives what the server calls each of them."""
 
-    def __init__(self, engine: OpenAIEngine, ids: Mapping[str, str]) -> None:
+    def __init__(
+        self, engine: OpenAIEngine, ids: Mapping[str, str], on_close: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_close` is called once, after nothing more is asked."""
         self._engine = engine
         self._ids = dict(ids)
+        self._closing = ExitStack()
+        self._closing.callback(on_close)
+        self._closing.callback(engine.close)
 
     def models(self) -> list[str]:
         """The names that were asked for."""
@@ -48,7 +85,7 @@ class Remote:
 
     def close(self) -> None:
         """See Engine; the server stays."""
-        self._engine.close()
+        self._closing.close()
 
     def _id(self, name: str) -> str:
         if name not in self._ids:
@@ -56,10 +93,13 @@ class Remote:
         return self._ids[name]
 
 
-def open_remote(choice: Choice, names: Sequence[str], resolve: _Resolve) -> Remote:
-    """Models at the server that --engine names; `resolve` gives one of ours, which only vLLM is handed."""
+def open_remote(choice: Choice, names: Sequence[str], resolve: _Resolve, loaded: Loaded) -> Remote:
+    """Models at the server that --engine names; `resolve` gives one of ours, which only vLLM is handed.
+
+    Engines that take over from each other share `loaded`.
+    """
     if choice.kind == "vllm":
-        return open_vllm(choice.url, names, resolve)
+        return open_vllm(choice.url, names, resolve, loaded)
     assert choice.url is not None
     return open_openai(choice.url, names)
 
@@ -77,19 +117,26 @@ def open_openai(url: str, names: Sequence[str]) -> Remote:
     return Remote(engine, {name: name for name in names})
 
 
-def open_vllm(url: str | None, names: Sequence[str], resolve: _Resolve) -> Remote:
+def open_vllm(url: str | None, names: Sequence[str], resolve: _Resolve, loaded: Loaded) -> Remote:
     """Models at a vLLM server: names that it tells, folders that it was started with, and adapters on them.
 
     An adapter goes by a name that holds its digest, since vLLM takes what it computed for another of the same name
     (its issue 42125). One that a server of this machine has not is loaded into it, as vLLM's documentation of LoRA
-    adapters has it; raises Refusal with the command that starts the server otherwise, and without a `url`.
+    adapters has it, and unloaded once no engine asks for it; raises Refusal with the command that starts the server
+    otherwise, and without a `url`.
     """
     if url is None:
         raise Refusal(f"vLLM has an environment of its own, so {how_to_start([resolve(name) for name in names])}")
     _engine(url).close()  # tells what is wrong with the URL or the key
-    with _Vllm(url) as server:
-        ids = {name: name if name in server.cards() else server.find(resolve(name)) for name in names}
-    return Remote(_engine(url), ids)
+    try:
+        with _Vllm(url) as server:
+            ids = {name: name if name in server.cards() else server.find(resolve(name), loaded) for name in names}
+        engine = _engine(url)
+    except BaseException:
+        _unload(url, loaded, ())
+        raise
+    loaded.hold(ids.values())
+    return Remote(engine, ids, lambda: _unload(url, loaded, ids.values()))
 
 
 def vllm_name(model: Model) -> str:
@@ -158,7 +205,7 @@ class _Vllm:
         told = self._send("GET", "models", None).json()["data"]
         return {str(each["id"]): _Card(str(each.get("root")), each.get("parent")) for each in told}
 
-    def find(self, model: Model) -> str:
+    def find(self, model: Model, loaded: Loaded) -> str:
         """What the server calls a model, after an adapter was loaded that it did not have; raises Refusal."""
         cards = self.cards()
         bases = [name for name, card in cards.items() if card.parent is None and card.root == str(model.path)]
@@ -174,13 +221,28 @@ class _Vllm:
             raise Refusal(f"{self._url} takes no adapters while it runs; {how_to_start([model])}")
         if response.status_code != 200:
             raise Refusal(f"{self._url} does not load the adapter {model.name}: {_reason(response)}")
+        loaded.add(name)
         return name
 
-    def _send(self, method: str, path: str, body: Mapping[str, str] | None) -> httpx2.Response:
+    def unload(self, name: str) -> None:
+        """Take out an adapter; raises Refusal where the server does not answer soon."""
+        self._send("POST", "unload_lora_adapter", {"lora_name": name}, _UNLOADING)
+
+    def _send(
+        self, method: str, path: str, body: Mapping[str, str] | None, timeout: float | None = None
+    ) -> httpx2.Response:
         try:
-            return self._client.request(method, path, json=body)
+            return self._client.request(method, path, json=body, timeout=timeout or self._client.timeout)
         except httpx2.HTTPError as error:
             raise Refusal(f"{self._url} does not answer ({one_line(error)}); look whether vLLM still runs.") from error
+
+
+def _unload(url: str, loaded: Loaded, names: Collection[str]) -> None:
+    """Ask for `names` no longer, and take out of the server what nobody asks for."""
+    if idle := loaded.release(names):
+        with suppress(Refusal), _Vllm(url) as server:  # it may have ended before us
+            for name in idle:
+                server.unload(name)
 
 
 def _reason(response: httpx2.Response) -> str:

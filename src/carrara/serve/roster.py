@@ -11,7 +11,7 @@ from carrara.models import Model, resolve_model
 from carrara.progress import Progress
 from carrara.serve.engine import Engine
 from carrara.serve.engines import Choice, Growing, Reopened, open_engine
-from carrara.serve.remote import open_remote
+from carrara.serve.remote import Loaded, open_remote
 from carrara.workspace import Workspace, digest_of_value
 
 
@@ -26,6 +26,7 @@ class Roster:
         self._progress = progress
         self._taken: set[str] = set()  # also by models that the engine has withdrawn
         self._adding = threading.Lock()
+        self._loaded = Loaded()
         self.digests: dict[str, str] = {}
         self.engine: Engine
         self._add: Callable[[Mapping[str, str]], None]
@@ -55,7 +56,7 @@ class Roster:
             models[name] = self._resolve(references[name])
             return models[name]
 
-        engine = open_remote(choice, list(references), resolve)
+        engine = open_remote(choice, list(references), resolve, self._loaded)
         self.digests |= _digests(models)
         return engine
 
