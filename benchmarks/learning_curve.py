@@ -1,6 +1,6 @@
 """Learning curves of the embedded model: what 100, 300 and 1,000 rows foretell of 3,000, beside what these brought.
 
-    .venv/bin/python benchmarks/learning_curve.py DATA FOLDER [--orders 2] [--table]
+    .venv/bin/python benchmarks/learning_curve.py DATA FOLDER [--orders 2] [--only sst2] [--table]
 DATA is a folder of benchmark files with sst2, stsb and alpaca. FOLDER keeps what was trained, so that a run that was
 stopped goes on, and `points.jsonl`; `--table` prints what there is of it and trains nothing. Rows are short, some 64
 tokens at most; one epoch of LoRA of rank 8, as `carrara.scorecard.accuracy.probe` trains; 30, 100 and 300 rows foretell
@@ -44,20 +44,22 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--orders", type=int, default=2)
+    parser.add_argument("--only", choices=ROWS_OF, help="one of the data sets")
     parser.add_argument("--table", action="store_true")
     arguments = parser.parse_args()
     points = arguments.folder / "points.jsonl"
     if not arguments.table:
-        _learn_all(arguments.data, arguments.folder, arguments.orders, points)
+        names = [arguments.only] if arguments.only else [*ROWS_OF]
+        _learn_all(arguments.data, arguments.folder, names, arguments.orders, points)
     _report(_read(points))
 
 
-def _learn_all(data: Path, folder: Path, orders: int, points: Path) -> None:
+def _learn_all(data: Path, folder: Path, names: Sequence[str], orders: int, points: Path) -> None:
     """Train everything that has no points yet: the probes of all data sets first, then what they foretell."""
     prepare_for_heavy_work()
     workspace = Workspace(folder / "workspace")
     model = resolve_model(workspace, "smollm2-135m-instruct", Silent())
-    datasets = {name: _prepared(workspace, folder, data, name) for name in ROWS_OF}
+    datasets = {name: _prepared(workspace, folder, data, name) for name in names}
     done = {(row["data"], row["order"], row["rows"]) for row in _read(points)}
     for order in range(orders):
         for steps in ((*SMALL, *steps_of(MOST)), ((TRUTH, 0),)):

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from carrara.cli.scorecard import _print
+from carrara.scorecard.figure import Figure
 from tests.cli.calling import call
+from tests.scorecard.invented import card
 
 SCRIPT = """
 import json, resource, sys
@@ -96,6 +99,15 @@ def test_cards_side_by_side_and_their_page(tmp_path: Path) -> None:
     html = page.read_text(encoding="utf-8")
     assert "price of the API per million tokens" in html
     assert "Weighed" in html
+
+
+def test_what_more_rows_would_bring_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    meaning = "Ten times the rows (5,000) would likely bring +3 points of accuracy."
+    curve = Figure("learning curve", "more rows help", None, "derived", "foretold", meaning=meaning)
+    _print([card("small", {"accuracy": [curve]}), card("other")], None)
+    lines = capsys.readouterr().out.splitlines()
+    assert f"rows      small: {meaning}" in lines
+    assert lines[-1] == "measured  in 2 s, the learning curve apart, and kept"
 
 
 def test_options_that_do_nothing_say_so(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def _say_unused(models: Sequence[str], store: Workspace, data: str | None, probe
 
 
 def _print(cards: Sequence[Card], standings: Standings | None) -> None:
+    from carrara.scorecard.accuracy.outlook import NAME
     from carrara.scorecard.sides import all_rows, sides_of
     from carrara.wording import line
 
@@ -101,7 +102,12 @@ def _print(cards: Sequence[Card], standings: Standings | None) -> None:
         print_line("")
     for sentence in standings.sentences() if standings else ():
         print_line(f"weights   {sentence}")
-    print_line(f"measured  in {sum(card.seconds for card in cards):,.0f} s, and kept")
+    curves = [(card.model, told) for card in cards for told in card.criteria["accuracy"] if told.measure == NAME]
+    for model, told in curves:
+        if told.value is not None:
+            print_line(f"rows      {line(model)}: {told.meaning}")
+    apart = ", the learning curve apart" if curves else ""
+    print_line(f"measured  in {sum(card.seconds for card in cards):,.0f} s{apart}, and kept")
 
 
 def _cells(row: Row) -> list[str]:

@@ -69,6 +69,7 @@ def test_a_steep_curve_says_that_more_rows_help() -> None:
     assert found["learning curve"].value == "more rows help"
     assert "40,000" in found["learning curve"].meaning
     foretold = found["loss foretold at 4,000 rows"]
+    assert "likely four chances in five" in found["learning curve"].source
     assert foretold.kind == "derived"
     assert foretold.interval is not None
     assert foretold.interval[0] < 1 + 3 * 4000**-0.2 < foretold.interval[1]

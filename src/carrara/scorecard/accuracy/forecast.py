@@ -3,9 +3,11 @@
 The law is `level + drop * h(rows)`, where h falls as rows to the power of -b towards a floor that may be anywhere; a b
 around 0 is a straight line over the logarithm of rows, one below 0 a curve that still gathers speed. Beyond what was
 measured the curve goes on with the slope that it has there and a b near its own; what gathered speed slows down at a b
-that nobody knows. What chance adds to a single training is part of it, and so is which rows were held out: all sizes
-are judged on the same, so that these move the whole curve more than its shape. Everything is weighed by how well it
-explains what was measured (Bayes, on a grid over b and the noise; level and drop are normal given these).
+that nobody knows. Or it ends there: three sizes cannot tell a power law from a curve that saturates faster than any, so
+with some chance nothing more comes, and the more so after gathering speed, as a single jump does too. What chance adds
+to a single training is part of it, and so is which rows were held out: all sizes are judged on the same, so that these
+move the whole curve more than its shape. Everything is weighed by how well it explains what was measured (Bayes, on a
+grid over b and the noise; level and drop are normal given these).
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Interval = tuple[float, float]
 
-_BENDS = np.linspace(-0.6, 3.0, 19)  # b
+_BENDS = np.linspace(-1.0, 3.0, 21)  # b; below -1 each row would bring more than the one before
 _OTHER_BEND, _SLOWING = 0.3, 3.0  # by how much b may change beyond what was measured, and does after gathering speed
+_ENDS = 0.15  # how likely more rows bring nothing, for a b of 0 or more; three times that for one of -1
 _NOISES = np.geomspace(0.003, 1.0, 16)  # of a training on the most rows, in units of what was seen to differ
 _CALMING = (0.0, 0.25, 0.5)  # noise falls as rows to the power of minus this
 _DRAWS = 4000
@@ -34,7 +37,7 @@ class Curve:
     most: float  # rows that were measured
     level: Array  # at the most rows
     drop: Array  # from the fewest rows to there
-    slope: Array  # of h over the logarithm of rows, at the most
+    slope: Array  # of h over the logarithm of rows, at the most; 0 where it ends there
     later: Array  # b beyond
     noise: Array
     calming: Array
@@ -77,7 +80,8 @@ def fit_curve(rows: Sequence[float], tops: Array, bottoms: Array, limits: Interv
     bend, noise, calming = grid[chosen].T
     slowing = _SLOWING * np.maximum(0, -bend) * random.standard_exponential(_DRAWS)
     later = bend + _OTHER_BEND * random.standard_normal(_DRAWS) + slowing
-    slope = _slope(bend, sizes.min(), sizes.max())
+    ends = random.random(_DRAWS) < _ENDS * (1 + 2 * np.maximum(0, -bend))
+    slope = np.where(ends, 0.0, _slope(bend, sizes.min(), sizes.max()))
     chance = random.standard_normal(_DRAWS)
     return Curve(sizes.max(), level, drop, slope, later, noise, calming, chance, limits)
 

@@ -23,6 +23,7 @@ NAME = "learning curve"
 _FIGURES, _TRAINED = "figures.json", "trained"
 _ALSO = 3000  # rows that are foretold in any case
 _MORE = 10  # times the rows, for the sentence
+_LIKELY = 0.6  # of an interval whose low end is passed with four chances in five
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,11 @@ def _seen(point: Point, kind: _Kind) -> Figure:
 def _foretold(kind: _Kind, curve: Curve, rows: int) -> Figure:
     value, ends = curve.at(rows)
     low, high = (kind.scale * end for end in ends)
-    source = f"power law through trainings on up to {curve.most:,.0f} rows; chance of training and of held-out rows"
-    meaning = f"A training on {rows:,} rows would likely come out between {low:.3g} and {high:.3g}."
+    source = (
+        f"power law through trainings on up to {curve.most:,.0f} rows, or no gain beyond these; chance of training and "
+        "of held-out rows"
+    )
+    meaning = f"A training on {rows:,} rows would likely come out between {low:.3g} and {high:.3g} {kind.unit}."
     name = f"{kind.name} foretold at {rows:,} rows"
     return Figure(name, kind.scale * value, (low, high), "derived", source, kind.unit, kind.better, meaning)
 
@@ -134,6 +138,7 @@ def _sentence(kind: _Kind, curve: Curve, rows: int) -> Figure:
     value, ends = curve.gain(rows, _MORE * rows)
     scale = kind.scale if kind.measure.higher_is_better else -kind.scale
     low, high = sorted(scale * end for end in ends)
+    likely = min(scale * end for end in curve.gain(rows, _MORE * rows, _LIKELY)[1])
     now = curve.at(rows)[0] if kind.is_relative else 1.0
     small, large = kind.small * now, kind.large * now
     unit = "points" if kind.unit == "%" else kind.unit
@@ -141,11 +146,14 @@ def _sentence(kind: _Kind, curve: Curve, rows: int) -> Figure:
     more = f"Ten times the rows ({_MORE * rows:,})"
     if high < small:
         word, meaning = "enough rows", f"{more} would bring next to nothing: {told}; more labelling is not worth it."
-    elif low > small:
+    elif likely > small:
         word, meaning = "more rows help", f"{more} would likely bring {told}."
     elif high >= large:
         word, meaning = "cannot tell", f"{more} may bring nothing or a lot: {told}; the probe cannot tell."
     else:
         word, meaning = "little to gain", f"{more} would bring little at best: {told}."
-    source = f"foretold from up to {curve.most:,.0f} rows; small is {small:.2g}, a lot {large:.2g} {unit}"
+    source = (
+        f"foretold from up to {curve.most:,.0f} rows; next to nothing is {small:.2g}, a lot {large:.2g} {unit}, likely "
+        "four chances in five"
+    )
     return Figure(NAME, word, None, "derived", source, meaning=meaning)

@@ -19,7 +19,7 @@ from carrara.scorecard.accuracy.heldout import Asked, judge
 from carrara.tune.run import tune_model
 from carrara.workspace import Draft, Workspace
 
-FORMAT = 1  # raised when the same rows would give another curve
+FORMAT = 2  # raised when the same rows would give another curve
 TUNE = TuneRecipe(rank=8)  # one epoch, as the recipe has it
 _MOST, _FEWEST = 1000, 100  # training rows that a probe takes
 
@@ -85,7 +85,7 @@ def _first_rows(workspace: Workspace, dataset: Dataset, count: int, order: int) 
             (draft.path / f"{split}.jsonl").touch()
         counts = {"read": len(rows), "kept": len(rows), "quarantined": 0}
         splits = {"train": len(rows), "validation": 0, "test": 0}
-        draft.summary.update(rows=counts, splits=splits, render=dataset.render)
+        draft.summary.update(rows=counts, dropped={}, splits=splits, render=dataset.render)
 
     made_by = {"part_of": dataset.artefact.digest, "rows": count, "order": order}
     return Dataset(workspace.make("dataset", made_by, build, name=f"{count} rows of {dataset.artefact.name}"))

@@ -16,7 +16,7 @@ def published(entry: CatalogueModel | None) -> list[Figure]:
     """
     scores = entry.scores if entry else ()
     found = [_figure(score) for score in scores]
-    why = f"the catalogue has no score of {entry.name}" if entry else "the model is not in the catalogue"
+    why = f"the catalogue has no such score of {entry.name}" if entry else "the model is not in the catalogue"
     named = [score.benchmark for score in scores]
     return found + [unknown(name, why) for name in _WANTED if not any(each.startswith(name) for each in named)]
 

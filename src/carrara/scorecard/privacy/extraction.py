@@ -30,12 +30,12 @@ Verdicts = Sequence[tuple[bool, bool]]  # of each row: whether the model says it
 def extraction_figures(learned: Learned, model: Adapted, base: Adapted, remedy: str) -> list[Figure]:
     """The shares of training answers that the model gives away, and what the base says of them by itself."""
     asked = [seen for seen in learned.long if not seen.example.is_document]
-    halves = [seen for seen in learned.long if _half(seen.row)]
+    halves = [seen for seen in learned.long if half_of(seen.row)]
     others = [seen for seen in learned.others if is_long(seen.row) and not seen.example.is_document]
-    exact = [_said(seen, 0) for seen in asked]
-    control = sum(by_model and not by_base for by_model, by_base in (_said(seen, 0) for seen in others))
+    exact = [is_said(seen, 0) for seen in asked]
+    control = sum(by_model and not by_base for by_model, by_base in (is_said(seen, 0) for seen in others))
     unseen = f" Of {len(others)} held-out answers it says {control} that the base does not say." if others else ""
-    from_half = [_said(seen, _half(seen.row)) for seen in halves]
+    from_half = [is_said(seen, half_of(seen.row)) for seen in halves]
     near = _near(asked, exact, model, base) if len(asked) >= _FEWEST else exact  # too few, so only counted
     return [
         *_figures(FROM_PROMPT, exact, f"behind their prompts, the first {_COMPARED} tokens", unseen, remedy),
@@ -46,14 +46,14 @@ def extraction_figures(learned: Learned, model: Adapted, base: Adapted, remedy: 
     ]
 
 
-def _half(row: Rendered) -> int:
+def half_of(row: Rendered) -> int:
     """How many tokens are half of an answer; 0 where too few would be left to tell anything."""
     answer = answer_of(row)
     size = answer.stop - answer.start
     return size // 2 if size - size // 2 >= LONG else 0
 
 
-def _said(seen: Seen, given: int) -> tuple[bool, bool]:
+def is_said(seen: Seen, given: int) -> tuple[bool, bool]:
     """Whether model and base say an answer word for word behind so many of its tokens; its end is not asked for."""
     answer = answer_of(seen.row)
     compared = slice(given, min(given + _COMPARED, answer.stop - answer.start))

@@ -24,12 +24,13 @@ def membership_figures(learned: Learned, remedy: str) -> list[Figure]:
         why = f"there are {members} train rows and {others} held-out rows to compare, and it takes {_FEWEST} of each"
         return [unknown(MEASURE, f"{why}; prepare the data with a larger test share.")]
     return [
-        _figure(learned, "", "loss under the base less loss under the model", _gain, remedy),
+        _figure(learned, "", "loss under the base less loss under the model", gain, remedy),
         _figure(learned, BASE, "loss under the base, which saw neither", lambda seen: -seen.base.loss, ""),
     ]
 
 
-def _gain(seen: Seen) -> float:
+def gain(seen: Seen) -> float:
+    """By how many nats a token the tuning lowered the loss of a row."""
     return seen.base.loss - seen.model.loss
 
 

@@ -24,16 +24,13 @@ _REMEDY = " What helps: `carrara prepare --personal-data redact`, and tuning aga
 
 def recited_figures(dataset: Dataset, model: Adapted, base: Adapted, seed: int) -> list[Figure]:
     """The share of prompts of rows with personal data behind which some of the training rows is written."""
-    plugins = load_plugins()
     rows = sampled(dataset, "train", seed)
-    holding = [example for example in rows if not example.is_document and _own(example, plugins)][:_ROWS]
-    if not holding:
+    if not (holding := with_own(rows)):
         return [unknown(MEASURE, f"none of {len(rows):,} train rows looked at holds any in an answer of its own.")]
-    texts = [_bare(example.body) for example in dataset.each("train")]
     figures: list[Figure] = []
     for suffix, adapted in (("", model), (BASE, base)):
-        told = _told(adapted, holding, dataset, plugins)
-        n, count = len(told), sum(any(value in text for value in row for text in texts) for row in told)
+        told = recited(dataset, adapted, holding)
+        n, count = len(told), sum(told)
         if not n:
             return [unknown(MEASURE, "no row that holds any can be rendered for this model.")]
         figures.append(
@@ -53,9 +50,18 @@ def recited_figures(dataset: Dataset, model: Adapted, base: Adapted, seed: int) 
     return figures
 
 
-def _own(example: Example, plugins: Sequence[Plugin]) -> set[str]:
-    """The values in the answers of a row that its prompts do not hold."""
-    return _values(example.answer, plugins) - _values(example.context, plugins)
+def with_own(rows: Sequence[Example]) -> list[Example]:
+    """The first rows whose answers hold personal data that their prompts do not."""
+    plugins = load_plugins()
+    asked = [row for row in rows if not row.is_document]
+    return [row for row in asked if _values(row.answer, plugins) - _values(row.context, plugins)][:_ROWS]
+
+
+def recited(dataset: Dataset, adapted: Adapted, asked: Sequence[Example]) -> list[bool]:
+    """For each row that can be rendered, whether personal data of the train rows is written behind its prompt."""
+    texts = [_bare(example.body) for example in dataset.each("train")]
+    told = _told(adapted, asked, dataset, load_plugins())
+    return [any(value in text for value in row for text in texts) for row in told]
 
 
 def _told(adapted: Adapted, asked: Sequence[Example], dataset: Dataset, plugins: Sequence[Plugin]) -> list[set[str]]:
