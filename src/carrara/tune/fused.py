@@ -195,7 +195,7 @@ class _Attend(Function):
             weights = _weights(q, k, mask, start, end)
             seen = torch.bmm(weights, v.flatten(0, 1)[:, : before + end])
             places[:, :, start:end] = seen.view(*q.shape[:2], -1, width)
-            if q.shape[2] <= QUERIES_AT_ONCE and any(ctx.needs_input_grad):
+            if k.shape[2] <= QUERIES_AT_ONCE and any(ctx.needs_input_grad):
                 kept.append(weights)
         ctx.save_for_backward(q, k, v, cos, sin, *kept)
         ctx.mask = mask

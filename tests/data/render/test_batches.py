@@ -38,13 +38,14 @@ def test_batches_can_begin_at_any_step(lengths: list[int], size: int, first: int
 
 @given(LENGTHS, st.integers(1, 500), st.integers(0, 40))
 def test_micro_batches_stay_within_their_tokens(lengths: list[int], tokens: int, opening: int) -> None:
-    opening = min(opening, *(length - 1 for length in lengths), opening)
+    opening = min(opening, *(length - 1 for length in lengths))
     rows = sorted(range(len(lengths)), key=lambda row: lengths[row])
     parts = micro_batches(rows, lengths, tokens, opening)
     assert [row for part in parts for row in part] == rows
     for part in parts:
         places = opening + len(part) * (max(lengths[row] for row in part) - opening)
         assert len(part) == 1 or places <= tokens
+        assert len(part) == 1 or len(part) * max(lengths[row] for row in part) <= 4 * tokens  # keys
 
 
 def test_rows_of_like_length_share_a_batch() -> None:

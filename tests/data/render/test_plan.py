@@ -9,7 +9,8 @@ from itertools import islice
 import pytest
 
 from carrara.data.render.batches import batches_from, count_steps, micro_batches
-from carrara.data.render.plan import Lengths, count_work, plan_run
+from carrara.data.render.example import Rendered
+from carrara.data.render.plan import Lengths, count_work, lengths_of, plan_run
 from carrara.models import read_catalogue
 from carrara.models.machine import Machine
 from carrara.models.plan import Plan
@@ -60,6 +61,14 @@ def test_what_all_rows_begin_with_is_planned_once_a_pass() -> None:
     assert (work.tokens, work.training.learned) == (sum(ROWS.train), pytest.approx(0.5 * sum(ROWS.train)))
     packed = _recipe(batching="packed")
     assert count_work(behind, packed) == count_work(ROWS, packed)
+
+
+def test_a_row_without_the_common_opening_does_not_hide_it_from_the_plan() -> None:
+    rows = [Rendered((*range(30), 100 + row), (False,) * 30 + (True,), row, "") for row in range(40)]
+    odd = Rendered((7, 8), (False, True), 40, "")
+    assert lengths_of([*rows, odd], [], shares=True).opening == 30
+    assert lengths_of([*rows, odd], []).opening == 0
+    assert count_work(lengths_of([*rows, odd], [], shares=True), _recipe(epochs=1)).training.places < 600
 
 
 def test_packing_has_no_padding_and_no_attention_between_rows() -> None:

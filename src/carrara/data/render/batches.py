@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 _WORTH = 8  # one place saved in so many pays for taking rows apart
+_ATTENDED = 4  # keys of a pass for each of its places, at most: each row has those of a shared opening
 _POOL = 16  # batches that are sorted by length together: little padding, and still a fresh mix each epoch
 
 
@@ -54,15 +55,17 @@ def batches_from(lengths: Sequence[int], batch_size: int, seed: int, first_step:
 
 
 def shared_opening(rows: Sequence[Rendered]) -> int:
-    """The tokens that all rows begin with, so a system prompt; each keeps one token of its own.
+    """The tokens that all rows begin with and a pass computes once; 0 where that would save too little."""
+    opening = common_opening(rows)
+    return opening if _WORTH * opening * (len(rows) - 1) >= sum(len(row.ids) for row in rows) else 0
 
-    0 where computing them once would save too little.
-    """
+
+def common_opening(rows: Sequence[Rendered]) -> int:
+    """How many tokens all rows begin with, so a system prompt; each keeps one of its own."""
     least = min(rows, key=lambda row: row.ids).ids  # what the first and the last in order share, all share
     most = max(rows, key=lambda row: row.ids).ids
     alike = next((place for place, pair in enumerate(zip(least, most)) if pair[0] != pair[1]), len(least))
-    opening = min(alike, *(len(row.ids) - 1 for row in rows))
-    return opening if _WORTH * opening * (len(rows) - 1) >= sum(len(row.ids) for row in rows) else 0
+    return min(alike, *(len(row.ids) - 1 for row in rows))
 
 
 def passes(
@@ -76,12 +79,17 @@ def passes(
 
 
 def micro_batches(batch: Sequence[int], lengths: Sequence[int], tokens: int, opening: int = 0) -> list[list[int]]:
-    """Cut a batch so that its places, rows times the longest row, stay within `tokens`; one row always passes."""
+    """Cut a batch so that its places, rows times the longest row, stay within `tokens`; one row always passes.
+
+    An `opening` that rows share counts once, but for the keys and values that each of them attends to.
+    """
     parts: list[list[int]] = []
     longest = 0
     for row in batch:
         longest = max(longest, lengths[row])
-        if parts and opening + (longest - opening) * (len(parts[-1]) + 1) <= tokens:
+        rows = len(parts[-1]) + 1 if parts else 1
+        fits = opening + (longest - opening) * rows <= tokens and longest * rows <= _ATTENDED * tokens
+        if parts and fits:
             parts[-1].append(row)
         else:
             parts.append([row])

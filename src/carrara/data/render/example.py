@@ -154,7 +154,7 @@ def _rendered(
         mask += [supervised] * (end - start)
         start = end
     mask[0] = False  # nothing stands before the first token that could predict it
-    if sum(mask) < 2:
+    if sum(mask) < 2 and (example.is_document or not example.answer.strip()):
         return RowRefusal(example, "it has nothing to learn but its end; fill in its answer or take it out.")
     ids = [*opening, *ids]
     cut = max(0, len(ids) - max_length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from carrara.recipe import CostRecipe, TuneRecipe
 # cost memory (benchmarks/README.md).
 _ENOUGH_FOR_A_PROCESSOR = 1536
 _SIZES = (*(2**power for power in range(17, 10, -1)), _ENOUGH_FOR_A_PROCESSOR, 1024, 512, 256)
+_TOGETHER = 8  # rows of which it is asked what they begin with alike
 _SAMPLE = 20_000  # rows from which the passes of many are told
 
 
@@ -28,7 +30,7 @@ _SAMPLE = 20_000  # rows from which the passes of many are told
 class Lengths:
     """The tokens of each row as they will be trained and validated on, and the share of them that is learned.
 
-    `opening` tokens are the same in all rows, and each pass computes them once.
+    `opening` tokens are the same in the rows of most batches, and each pass computes them once.
     """
 
     train: Sequence[int]
@@ -41,7 +43,8 @@ def lengths_of(rows: Sequence[Rendered], validation: Sequence[Rendered], shares:
     """The lengths of rendered rows; `shares` says whether a pass computes once what its rows begin with."""
     train = [len(row.ids) for row in rows]
     learned = sum(row.supervised_count for row in rows) / max(1, sum(train))
-    opening = shared_opening([*rows, *validation]) if shares else 0
+    some = [rows[start : start + _TOGETHER] for start in range(0, min(len(rows), _SAMPLE), _TOGETHER)]
+    opening = round(statistics.median_low(map(shared_opening, some))) if shares and some else 0
     return Lengths(train, [len(row.ids) for row in validation], learned, opening)
 
 
@@ -137,12 +140,13 @@ def _cut(batches: Sequence[Sequence[int]], lengths: Sequence[int], rows: Lengths
     tokens, packed = int(tune.micro_batch_tokens), tune.batching == "packed"
     parts = []
     for batch in batches:
-        for part in passes(batch, lengths, tokens, packed, rows.opening):
+        shared = min(rows.opening, *(lengths[row] - 1 for row in batch))
+        for part in passes(batch, lengths, tokens, packed, shared):
             each = [lengths[row] for row in part]
             if packed:
                 places, squares = sum(each), sum(length**2 for length in each)
             else:
-                opening = rows.opening if len(each) > 1 else 0
+                opening = shared if len(each) > 1 else 0
                 own = len(each) * (max(each) - opening)
                 places, squares = opening + own, opening**2 + own * max(each)
             parts.append(_Part(len(each), sum(each), places, squares))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from carrara.data.render.batches import collate, shared_opening
+from carrara.data.render.batches import collate, common_opening
 from carrara.data.render.example import Rendered
 from carrara.tune.loop import held_out_loss
 from carrara.tune.training import Training
@@ -43,7 +43,7 @@ def short_rows(rows: Sequence[Rendered]) -> list[Rendered]:
     """Up to eight rows of unequal lengths, cut out of those of the user."""
     step = max(1, len(rows) // _ROWS)
     chosen = sorted(rows[::step][:_ROWS], key=lambda row: len(row.ids))
-    opening = min(_OPENING, shared_opening(chosen), *(row.supervised.index(True) for row in chosen)) if chosen else 0
+    opening = min(_OPENING, common_opening(chosen), *(row.supervised.index(True) for row in chosen)) if chosen else 0
     return [_shortened(row, _LONGEST - 2 * place, opening) for place, row in enumerate(reversed(chosen))]
 
 
