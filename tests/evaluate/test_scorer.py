@@ -169,6 +169,16 @@ def test_contexts_that_part_before_the_answer_share_what_they_begin_with(tiny_mo
     assert found == pytest.approx([_alone(loaded, [*context], [*answer]) for context, answer in pairs], abs=1e-3)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 65, 128])
+def test_sums_over_the_vocabulary_are_torchs_own_in_the_memory_of_the_logits(count: int) -> None:
+    logits = 20 * torch.randn(count, 49_152, generator=torch.Generator().manual_seed(count))
+    theirs = logits.logsumexp(dim=-1)
+    place = logits.data_ptr()
+    assert torch.equal(scorer._logsumexp_within(logits), theirs)
+    assert logits.data_ptr() == place
+    assert logits.max() == 1  # they have become their exponentials
+
+
 def test_what_has_no_tokens_is_refused() -> None:
     for pairs in ([([], [1])], [([1], [2]), ([1], [])]):
         with pytest.raises(ValueError, match="no tokens"):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 import struct
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from carrara.errors import Refusal
@@ -46,6 +48,21 @@ def test_the_logits_are_those_of_the_stored_weights(tmp_path: Path, kind: str, t
     assert torch.equal(_logits(converted), _logits(as_stored(original, kind)))
     if kind == "F32":
         assert torch.equal(_logits(converted), _logits(original))
+
+
+def test_weights_are_written_as_safetensors_does_and_never_held_together(tmp_path: Path) -> None:
+    original = make_network(width=512)
+    path = write_gguf(tmp_path / "m.gguf", original, "Q8_0")
+    _convert(write_gguf(tmp_path / "first.gguf", make_network()))  # so that imports are not counted below
+    tracemalloc.start()
+    try:
+        written = _convert(path) / "model.safetensors"
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10e6 < 18e6 < written.stat().st_size
+    save_file(load_file(written), tmp_path / "theirs.safetensors", metadata={"format": "pt"})
+    assert written.read_bytes() == (tmp_path / "theirs.safetensors").read_bytes()
 
 
 def test_the_configuration_is_that_of_the_model(tmp_path: Path) -> None:

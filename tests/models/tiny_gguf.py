@@ -39,13 +39,13 @@ def vocabulary() -> list[str]:
     return [*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet()), *(merge.replace(" ", "") for merge in MERGES)]
 
 
-def make_network(tied: bool = True, seed: int = 0) -> Any:
+def make_network(tied: bool = True, seed: int = 0, width: int = 32) -> Any:
     """A random network of two layers with grouped query heads, every norm away from one."""
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(vocabulary()),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=2,
         num_attention_heads=HEADS,
         num_key_value_heads=KV_HEADS,

@@ -42,9 +42,11 @@ def evaluate_command(
     from carrara.errors import Refusal
     from carrara.evaluate.run import evaluate_models
     from carrara.models import resolve_model
+    from carrara.models.machine import prepare_for_scoring
     from carrara.recipe import EvaluateRecipe, make_recipe
     from carrara.workspace import open_workspace
 
+    prepare_for_scoring()
     names = [name.strip() for name in tasks.split(",") if name.strip()] if tasks else list(EvaluateRecipe().tasks)
     given: dict[str, Any] = {
         "tasks": names,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,13 +32,18 @@ _OF_CATEGORY = 16  # items of a block within a category: a limit asks few of eac
 
 @dataclass(frozen=True)
 class Questions:
-    """A task ready to be asked: the whole split in the protocol's order, and which of it is wanted."""
+    """A task ready to be asked: the whole split in the protocol's order, and which of it is wanted.
+
+    `blocks` are the places that are scored together. `items` and `pool`, which are the examples, are by position; where
+    questions have choices, those of blocks in which nothing is wanted are left out, often tens of thousands.
+    """
 
     task: Task
-    items: Sequence[Item]
-    pool: Sequence[Item]
+    items: Mapping[int, Item]
+    pool: Mapping[int, Item]
     order: Sequence[Asked]
     wanted: Sequence[bool]
+    blocks: Sequence[Sequence[int]]
     receipt: dict[str, Any]
 
     def item(self, place: int) -> Item:
@@ -48,15 +53,6 @@ class Questions:
     def context(self, place: int) -> str:
         """All the text before an answer to that item."""
         return build_context(self.task, self.item(place), [self.pool[shot] for shot in self.order[place].shots])
-
-    def blocks(self) -> list[list[int]]:
-        """The places of the order that are scored together: of one category, where a category shares its examples."""
-        if self.task.shots_are != "first_of_category" or not self.order[0].shots:
-            return cut_into_blocks(range(len(self.order)))
-        members: dict[str, list[int]] = {}
-        for place in range(len(self.order)):
-            members.setdefault(self.item(place).category, []).append(place)
-        return [block for places in members.values() for block in cut_into_blocks(places, _OF_CATEGORY)]
 
 
 def _task_of(name: str) -> Task:
@@ -123,7 +119,35 @@ def ask(
         "near_copies_skipped": skipped,
         **(_rules_of_writing(task) if task.kind == "text" else {}),
     }
-    return Questions(task, items, pool, order, wanted, receipt)
+    return _ready(task, items, pool, order, wanted, receipt)
+
+
+def _blocks(task: Task, items: Sequence[Item], order: Sequence[Asked]) -> list[list[int]]:
+    """The places of the order that are scored together: of one category, where a category shares its examples."""
+    if task.shots_are != "first_of_category" or not order[0].shots:
+        return cut_into_blocks(range(len(order)))
+    members: dict[str, list[int]] = {}
+    for place, asked in enumerate(order):
+        members.setdefault(items[asked.position].category, []).append(place)
+    return [block for places in members.values() for block in cut_into_blocks(places, _OF_CATEGORY)]
+
+
+def _ready(
+    task: Task,
+    items: Sequence[Item],
+    pool: Sequence[Item],
+    order: Sequence[Asked],
+    wanted: Sequence[bool],
+    receipt: dict[str, Any],
+) -> Questions:
+    """The questions with what will be looked at: of a task without choices that is the whole split."""
+    blocks = _blocks(task, items, order)
+    has_choices = task.kind in ("choice", "truth_mass")
+    asked = [block for block in blocks if not has_choices or any(wanted[place] for place in block)]
+    looked_at = [order[place] for block in asked for place in block]
+    held = {each.position: items[each.position] for each in looked_at}
+    shown = {shot: pool[shot] for each in looked_at for shot in each.shots}
+    return Questions(task, held, shown, order, wanted, blocks, receipt)
 
 
 def _rules_of_writing(task: Task) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from carrara.models import Model
 from carrara.models.adapters import by_network, load_together, switched_on
 from carrara.models.forward import check_head
 from carrara.models.load import Loaded
-from carrara.models.machine import prepare_for_heavy_work
+from carrara.models.machine import give_back_memory, prepare_for_heavy_work
 from carrara.progress import Progress
 from carrara.recipe import EvaluateRecipe
 from carrara.tasks import HELDOUT, HELDOUT_ANSWERS, LATENCY
@@ -173,6 +173,7 @@ def _make(workspace: Workspace, wanted: Wanted, score: _Score) -> Artefact:
 
     def build(draft: Draft) -> None:
         scored = score()[wanted.place]
+        give_back_memory()  # the network's, before the libraries that write need theirs
         if scored.missing.keys() - wanted.missing.keys():
             raise _TasksRefused
         scores = Scores(scored.records, wanted.receipt())

@@ -19,6 +19,7 @@ from carrara.evaluate.known import Known, identity_of
 from carrara.evaluate.rows import Row, common_opening
 from carrara.models.forward import LOGITS_AT_ONCE, hidden_states, opening, project, read_on
 from carrara.models.load import Loaded
+from carrara.models.machine import give_back_memory
 from carrara.models.passes import WORTH_SHARING, cut_by_length
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class Scorer:
                 before = opening(self._loaded.network, 1) if before is None else before
                 alone = rows[0].opening
                 read_on(self._loaded.network, _tensor([rows[0].ids[:alone]], self._loaded), before)
+                _let_go(self._loaded)
                 rows = [rows[0].behind(alone)]
             elif before is not None:
                 before.batch_repeat_interleave(len(rows))
@@ -135,13 +137,21 @@ def _score(loaded: Loaded, rows: Sequence[Row], before: Any) -> list[list[float]
         mask = torch.stack([_mask(row, longest) for row in rows]).unsqueeze(1).to(loaded.device)
         positions = torch.stack([_positions(row, longest) for row in rows]).to(loaded.device)
     hidden = hidden_states(loaded.network, ids, mask, positions, before)
+    _let_go(loaded)
     queries = [(index * longest + place, token) for index, row in enumerate(rows) for place, token, _ in row.queries]
     values = iter(_log_probabilities(loaded, hidden.flatten(0, 1), queries))
+    _let_go(loaded)
     sums = [[0.0] * row.answers for row in rows]
     for row, found in zip(rows, sums, strict=True):
         for _, _, answer in row.queries:
             found[answer] += next(values)
     return sums
+
+
+def _let_go(loaded: Loaded) -> None:
+    """Give back what a step freed; the next has tensors of other sizes and would take new memory beside it."""
+    if loaded.device.type == "cpu":
+        give_back_memory()
 
 
 def _tensor(rows: Sequence[Sequence[int]], loaded: Loaded) -> torch.Tensor:
@@ -164,13 +174,27 @@ def _log_probabilities(loaded: Loaded, hidden: torch.Tensor, wanted: list[tuple[
     for chunk, numbers in by_chunk.items():
         first = chunk * at_once
         index = torch.tensor(places[first : first + at_once], device=hidden.device)
-        logits = project(loaded.network, hidden.index_select(0, index)).float()
-        rows = torch.tensor([row_of[wanted[n][0]] - first for n in numbers], device=hidden.device)
-        tokens = torch.tensor([wanted[n][1] for n in numbers], device=hidden.device)
-        found = logits[rows, tokens] - torch.logsumexp(logits, dim=-1)[rows]
-        for number, value in zip(numbers, found.tolist(), strict=True):
+        pairs = [(row_of[wanted[n][0]] - first, wanted[n][1]) for n in numbers]
+        found = _log_probabilities_after(loaded, hidden.index_select(0, index), pairs)
+        for number, value in zip(numbers, found, strict=True):
             values[number] = value
     return values
+
+
+def _log_probabilities_after(loaded: Loaded, hidden: torch.Tensor, pairs: list[tuple[int, int]]) -> list[float]:
+    """The log-probability of a token after a row of `hidden` `(n, width)`, for each pair; the logits end with it."""
+    import torch
+
+    rows, tokens = torch.tensor(pairs, device=hidden.device).unbind(dim=1)
+    logits = project(loaded.network, hidden).float()
+    chosen = logits[rows, tokens]
+    return (chosen - _logsumexp_within(logits)[rows]).tolist()
+
+
+def _logsumexp_within(logits: torch.Tensor) -> torch.Tensor:
+    """`torch.logsumexp` over the last dimension, by its own steps and so its bits, in the memory of `logits`."""
+    highest = logits.amax(dim=-1, keepdim=True)
+    return logits.sub_(highest).exp_().sum(dim=-1).log_().add_(highest.squeeze(-1))
 
 
 def _positions(row: Row, longest: int) -> torch.Tensor:

@@ -47,7 +47,7 @@ def choice_sheet(loaded: Loaded, questions: Questions, protocol: Protocol, keep:
     """Questions with choices; what was encoded is kept if `keep` says that another model will ask for it."""
     encode: Callable[[int], _Prompt] = partial(_encode, loaded.tokenizer, questions, protocol)
     make = partial(_choice, loaded, questions, protocol, cache(encode) if keep else encode)
-    return Sheet(make, questions.wanted, questions.blocks())
+    return Sheet(make, questions.wanted, questions.blocks)
 
 
 def heldout_sheet(loaded: Loaded, heldout: Dataset, progress: Progress) -> Sheet:

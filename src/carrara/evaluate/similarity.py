@@ -71,7 +71,7 @@ def similarity_records(loaded: Loaded, questions: Questions, progress: Progress)
         "pearson": pearson_parts(gold, cosines),
         "anisotropy": np.sum(firsts * seconds[_partners(len(pairs))], axis=1),
     }
-    highest = max(item.score or 0.0 for item in questions.items)
+    highest = max(item.score or 0.0 for item in questions.items.values())
     found = _searched(pairs, firsts, seconds, _RELEVANT * highest * (1 - 1e-12))  # 0.8 * 3 is more than 2.4
     return [
         _record(name, pair, {key: float(column[place]) for key, column in columns.items()} | found.get(place, {}))
@@ -104,7 +104,7 @@ def _embedded(loaded: Loaded, questions: Questions, progress: Progress) -> list[
     """The wanted items with their embeddings, in order; whole blocks are embedded, so that a limit changes no bit."""
     found: dict[int, _Pair] = {}
     with progress.track(questions.task.name, sum(questions.wanted), "pair") as advance:
-        for block in questions.blocks():
+        for block in questions.blocks:
             wanted = [place for place in block if questions.wanted[place]]
             if not wanted:
                 continue

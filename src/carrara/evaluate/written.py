@@ -228,7 +228,7 @@ def _heldout_prompt(loaded: Loaded, place: int, row: Rendered | Refusal, example
 
 def _require_checkable(questions: Questions) -> None:
     """Refuse instructions that cannot be checked before anything is written, naming item, from 0, and field."""
-    for item in questions.items:
+    for item in questions.items.values():
         for instruction in item.instructions:
             field = f"kwargs: {instruction.kind}" if instruction.kind in KINDS else "instruction_id_list"
             try:

@@ -7,8 +7,9 @@ permutation of the query and key rows is undone. `export/gguf.py` writes what is
 from __future__ import annotations
 
 import json
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,6 @@ def convert_gguf(path: Path, target: Path, weights: bool = True) -> None:
 
 def _convert(path: Path, target: Path, weights: bool) -> None:
     from gguf import GGUFReader
-    from safetensors.numpy import save_file
 
     reader = GGUFReader(path)
     fields = {name: field.contents() for name, field in reader.fields.items()}
@@ -127,7 +127,7 @@ def _convert(path: Path, target: Path, weights: bool) -> None:
     (target / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     if weights:
         tensors = _weights(reader, path, heads=int(fields["llama.attention.head_count"]), kv_heads=_kv_heads(fields))
-        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+        _save(tensors, shapes, target / "model.safetensors")
     write_tokenizer(fields, target)
 
 
@@ -144,17 +144,31 @@ def _shape(tensor: ReaderTensor) -> tuple[int, ...]:
     return tuple(int(n) for n in reversed(tensor.shape))
 
 
-def _weights(reader: GGUFReader, path: Path, heads: int, kv_heads: int) -> dict[str, np.ndarray]:
-    weights: dict[str, np.ndarray] = {}
-    for tensor in _matrices(reader):
-        name = _hugging_face_name(tensor.name, path)
-        values = _dequantized(tensor, path)
+def _weights(reader: GGUFReader, path: Path, heads: int, kv_heads: int) -> Iterator[np.ndarray]:
+    """The weights in float32, one at a time, in the order of their names in Hugging Face form."""
+    named = {_hugging_face_name(tensor.name, path): tensor for tensor in _matrices(reader)}
+    for name in sorted(named):
+        values = _dequantized(named[name], path)
         if name.endswith("q_proj.weight"):
             values = unpermute(values, heads)
         elif name.endswith("k_proj.weight"):
             values = unpermute(values, kv_heads)
-        weights[name] = values
-    return weights
+        yield values
+
+
+def _save(tensors: Iterable[np.ndarray], shapes: Mapping[str, tuple[int, ...]], target: Path) -> None:
+    """Write float32 tensors, in the order of their names, as safetensors' `save_file` does, but never hold them all."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in sorted(shapes):
+        begin, end = end, end + 4 * math.prod(shapes[name])
+        header[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": (begin, end)}
+    head = json.dumps(header, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    with target.open("wb") as file:
+        file.write(struct.pack("<Q", len(head)) + head)
+        for values in tensors:
+            file.write(values.data)
 
 
 def _check_complete(tensors: Mapping[str, tuple[int, ...]], blocks: int, path: Path) -> None:
