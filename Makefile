@@ -22,7 +22,7 @@ lint: env
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # The programs that benchmarks/ measures Carrara beside; LLaMA-Factory asks for older libraries than the others.
 PEERS := benchmarks/peers

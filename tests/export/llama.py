@@ -38,6 +38,7 @@ class Llama:
             infos.append(info)
         params.lora_adapters = infos
         self._server = library.Server(params)
+        self._post("completion", {"prompt": [0], "n_predict": 0})  # ended before its loop has begun, it waits for ever
 
     def greedy(self, ids: Sequence[int], count: int) -> tuple[list[int], list[tuple[int, float]]]:
         """The likeliest tokens that go on, and the log-probabilities of those among them that end whole characters."""
