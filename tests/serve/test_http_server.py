@@ -71,6 +71,28 @@ def test_a_slow_body_within_the_time_is_taken() -> None:
         assert b"200 OK" in read(connection, b"w\xc3\xb6rld")
 
 
+def test_a_client_that_sends_on_still_hears_why_it_is_refused() -> None:
+    length = 100 << 20
+    with served(Scripted()) as url, raw(url, HEAD + b"Content-Length: %d\r\n\r\n" % length) as connection:
+        for _ in range(length >> 20):  # as clients do that read only after all is sent
+            connection.sendall(bytes(1 << 20))
+        assert b"413 " in read(connection, b"body_too_large")
+        connection.sendall(WHOLE)  # the connection stays of use
+        assert b"200 OK" in read(connection, b'{"status":"ok"}')
+
+
+def test_a_refused_body_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carrara.serve.http_server._PATIENCE", 0.3)
+    with served(Scripted()) as url, raw(url, HEAD + b"Content-Length: %d\r\n\r\n" % (1 << 40)) as connection:
+        read(connection, b"body_too_large")
+        start = time.monotonic()
+        with pytest.raises(OSError):
+            while True:
+                connection.sendall(bytes(1 << 16))
+                time.sleep(0.01)
+        assert 0.1 < time.monotonic() - start < 2
+
+
 def test_a_client_that_leaves_amid_its_body_does_no_harm(caplog: pytest.LogCaptureFixture) -> None:
     with served(Scripted()) as url:
         raw(url, HEAD + b"Content-Length: 100\r\n\r\n{").close()

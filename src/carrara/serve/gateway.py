@@ -242,8 +242,11 @@ async def _read(request: Request) -> bytes:
 
 
 def _too_long() -> ApiError:
-    message = f"the body is longer than {_LONGEST_BODY >> 20} MiB; shorten it."
-    return ApiError(413, "body_too_large", message, headers={"Connection": "close"})
+    """The refusal of a long body, of which more may come: it is read and thrown away until the client stops or is late.
+
+    A connection closed with parts of the body unread is reset, and what the client was told is lost on the way.
+    """
+    return ApiError(413, "body_too_large", f"the body is longer than {_LONGEST_BODY >> 20} MiB; shorten it.")
 
 
 async def _on_error(request: Request, error: Exception) -> Response:
