@@ -287,7 +287,10 @@ def test_a_gate_that_is_not_met_exits_with_1(ground: Ground) -> None:
         (["models", "plan", "x", "--tokens"], "--tokens"),
         (["runs", "nonsense"], "there is no kind 'nonsense'; known are run,"),
         (["chat", "x", "--json"], "--json needs --once"),
-        (["serve", "x", "--dtype", "int3"], "there is no dtype 'int3'"),
+        (["serve", "x", "--dtype", "int3"], "there is no dtype 'int3'; use auto, float32"),
+        (["serve", "x", "--dtype", "q4_0", "--engine", "openai=http://127.0.0.1:9/v1"], "--dtype does nothing with"),
+        (["chat", "x", "--dtype", "bfloat16", "--engine", "llamacpp"], "engine llamacpp has no dtype 'bfloat16'"),
+        (["chat", "x", "--dtype", "q8_0", "--engine", "transformers"], "engine transformers has no dtype 'q8_0'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -133,7 +133,7 @@ def test_two_processes_equal_one(write: Write, tmp_path: Path, method: str) -> N
 def test_a_process_that_dies_ends_the_run_which_goes_on_with_the_same_bits(
     write: Write, tmp_path: Path, parallel: str, dead: int
 ) -> None:
-    recipe = write("lora", parallel, epochs=8, dropout=0.1)
+    recipe = write("lora", parallel, epochs=5, dropout=0.1)
     unbroken, _ = finish(start(recipe, tmp_path / "unbroken", 2))
     process = start(recipe, tmp_path / "broken", 2)
     with killed_at(process, tmp_path / "broken", 3) as ranks:
@@ -153,8 +153,8 @@ def test_a_process_that_dies_ends_the_run_which_goes_on_with_the_same_bits(
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "parallel"), [("full", "shard"), ("lora", "replicate")])
 def test_the_number_of_processes_may_change(write: Write, tmp_path: Path, method: str, parallel: str) -> None:
-    recipe, broken = write(method, parallel, epochs=8), tmp_path / "broken"
-    for processes, step in ((2, 3), (1, 20)):
+    recipe, broken = write(method, parallel, epochs=5), tmp_path / "broken"
+    for processes, step in ((2, 3), (1, 12)):
         process = start(recipe, broken, processes)
         with killed_at(process, broken, step) as ranks:
             for rank in ranks:

@@ -64,6 +64,7 @@ def opened() -> Iterator[list[Engine]]:
     [
         ("auto", "auto", LlamaCppBases),
         ("auto", "float32", Reopened),
+        ("auto", "f16", LlamaCppBases),
         ("llamacpp", "auto", LlamaCppBases),
         ("transformers", "auto", Reopened),
     ],
@@ -93,6 +94,8 @@ def test_what_llamacpp_cannot_hold_the_reference_answers_and_says_why(
     assert heard.said == ["transformers answers instead of the faster llama.cpp: base cannot be a GGUF file."]
     with pytest.raises(Refusal, match="base cannot be a GGUF file"):
         open_engine("llamacpp", tiny_models, workspace, "auto", heard)
+    with pytest.raises(Refusal, match="base cannot be a GGUF file"):  # its numbers were asked for
+        open_engine("auto", tiny_models, workspace, "q4_0", heard)
 
 
 def test_an_accelerator_is_for_the_reference_engine(
@@ -131,7 +134,7 @@ def test_two_bases_have_a_process_each(
 ) -> None:
     other = replace(make_base(tmp_path / "other", seed=9), name="other")
     models = {"base": tiny_models["base"], "other": other, "run/one": tiny_models["run/one"]}
-    opened.append(open_engine("llamacpp", models, workspace, "auto", Silent(), "f16"))
+    opened.append(open_engine("llamacpp", models, workspace, "f16", Silent()))
     several = opened[0]
     assert isinstance(several, LlamaCppBases)
     assert sorted(several.models()) == ["base", "other", "run/one"]

@@ -78,7 +78,7 @@ def models(workspace: Workspace, tmp_path: Path) -> dict[str, Model]:
 
 
 def opened(models: dict[str, Model], workspace: Workspace, quantization: Quantization = "f16") -> list[str]:
-    engine = open_engine("llamacpp", models, workspace, "auto", Silent(), quantization)
+    engine = open_engine("llamacpp", models, workspace, quantization, Silent())
     assert isinstance(engine, LlamaCppBases)
     try:
         return engine.models()

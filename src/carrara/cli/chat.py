@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from carrara.cli.console import make_progress, print_json
-from carrara.cli.options import EngineOption, JsonOption, WorkspaceOption
+from carrara.cli.options import EngineOption, JsonOption, NumbersOption, WorkspaceOption
 from carrara.errors import Refusal
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def chat_command(
     seed: Annotated[int | None, typer.Option(min=-(2**63), max=2**63 - 1, help="Draw the same answer again.")] = None,
     once: Annotated[str | None, typer.Option(metavar="TEXT", help="Ask this, print the answer and leave.")] = None,
     engine: EngineOption = "auto",
+    dtype: NumbersOption = "auto",
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the conversation in the workspace; without this nothing is kept.")
     ] = False,
@@ -46,13 +47,15 @@ def chat_command(
     from carrara.cli.screen import listen_silently, show
     from carrara.cli.talk import Talk
     from carrara.serve.conversation import Conversation
-    from carrara.serve.engines import parse_engine
+    from carrara.serve.engines import parse_engine, require_dtype
     from carrara.serve.roles import choose_role
     from carrara.workspace import open_workspace
 
+    choice = parse_engine(engine)
+    require_dtype(choice, dtype)
     store, progress = open_workspace(workspace), make_progress()
     chosen = choose_role(store, role, progress) if role else None
-    models = _Models(store, model, parse_engine(engine))
+    models = _Models(store, model, choice, dtype)
     opened, other = models.open_beside(compare) if compare else (models.open(), None)
     first = Conversation(opened, model, role=chosen, max_tokens=max_tokens, temperature=temperature, seed=seed)
     talk = Talk(
@@ -111,9 +114,10 @@ def _keeper(workspace: Workspace) -> Callable[[Conversation, int | None], None]:
 class _Models:
     """Opens what is talked to: the chat's model, alone or with one beside it."""
 
-    def __init__(self, workspace: Workspace, name: str, choice: Choice) -> None:
+    def __init__(self, workspace: Workspace, name: str, choice: Choice, dtype: str) -> None:
         self._workspace = workspace
         self._choice = choice
+        self._dtype = dtype
         self._name = name
         self._loaded: Loaded | None = None  # shared by engines that take over from each other
 
@@ -157,4 +161,4 @@ class _Models:
             self._loaded = self._loaded or Loaded()
             return open_remote(choice, names, resolve, self._loaded)
         models = {name: resolve(name) for name in names}
-        return open_engine(choice.kind, models, self._workspace, "auto", make_progress())
+        return open_engine(choice.kind, models, self._workspace, self._dtype, make_progress())

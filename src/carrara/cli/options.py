@@ -20,6 +20,13 @@ EngineOption = Annotated[
         "vllm=URL (key: CARRARA_ENGINE_KEY); vllm alone tells how to start one.",
     ),
 ]
+NumbersOption = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="Numbers to compute with: f16, q8_0 or q4_0 (llama.cpp), float32 or bfloat16 (transformers), or auto.",
+    ),
+]
 BenchmarksOption = Annotated[
     Path | None, typer.Option("--benchmarks", help="Folder of benchmark files (else CARRARA_BENCHMARKS, else fetched).")
 ]

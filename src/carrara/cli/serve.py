@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from carrara.cli.console import make_progress
-from carrara.cli.options import EngineOption, WorkspaceOption
+from carrara.cli.options import EngineOption, NumbersOption, WorkspaceOption
 
 if TYPE_CHECKING:
     import socket
@@ -55,7 +55,7 @@ def serve_command(
         bool, typer.Option(help="The audit log keeps what was asked and said, too, and not only who and how much.")
     ] = False,
     engine: EngineOption = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16; of the engine transformers.")] = "auto",
+    dtype: NumbersOption = "auto",
     join: Annotated[
         bool, typer.Option("--join", help="Hand the models to your server that runs (at --host, --port), and leave.")
     ] = False,
@@ -127,12 +127,11 @@ def _serve(
 
 def _choice(engine: str, dtype: str) -> Choice:
     """Raises Refusal for an engine or a dtype that there is not."""
-    from carrara.errors import Refusal
-    from carrara.serve.engines import parse_engine
+    from carrara.serve.engines import parse_engine, require_dtype
 
-    if dtype not in ("auto", "float32", "bfloat16"):
-        raise Refusal(f"there is no dtype '{dtype}'; use auto, float32 or bfloat16.")
-    return parse_engine(engine)
+    choice = parse_engine(engine)
+    require_dtype(choice, dtype)
+    return choice
 
 
 def _given(context: typer.Context) -> set[str]:

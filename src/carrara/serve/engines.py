@@ -11,7 +11,7 @@ from typing import Generic, Literal, Protocol, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from carrara.errors import Refusal
-from carrara.export.gguf import Quantization
+from carrara.export.gguf import QUANTIZATIONS, Quantization
 from carrara.export.reference import reference_of
 from carrara.models import Model
 from carrara.models.machine import choose_device, choose_dtype, give_back_memory, left_to_container
@@ -31,6 +31,7 @@ _SLOTS = 4  # answers at once
 _SHARE = 4  # of the memory that is free, the part for keys and values is one in so many
 _LOOK_EVERY = 5.0  # seconds between two looks at how many threads are free
 _STEADY = 12  # looks in a row, until more threads than there were are worth another process
+_DTYPES = ("float32", "bfloat16")  # of transformers; those of llama.cpp are quantizations
 _ACCELERATORS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # looked for first, since asking torch takes a second
 _Named = TypeVar("_Named")
 
@@ -53,6 +54,20 @@ def parse_engine(text: str) -> Choice:
             return Choice(kind, url or None)
     known = ", ".join(get_args(Local))
     raise Refusal(f"there is no engine '{text}'; --engine takes {known}, openai=URL, vllm or vllm=URL.")
+
+
+def require_dtype(choice: Choice, dtype: str) -> None:
+    """Raises Refusal for a number format that there is not, or that the chosen engine does not compute with."""
+    if dtype == "auto":
+        return
+    if dtype not in (*_DTYPES, *QUANTIZATIONS):
+        known = f"{', '.join(_DTYPES)} (transformers), {', '.join(QUANTIZATIONS)} (llama.cpp)"
+        raise Refusal(f"there is no dtype '{dtype}'; use auto, {known}.")
+    if choice.kind in get_args(Elsewhere):
+        raise Refusal(f"--dtype does nothing with --engine {choice.kind}; the other server chooses its numbers.")
+    others = {"transformers": QUANTIZATIONS, "llamacpp": _DTYPES}.get(choice.kind, ())
+    if dtype in others:
+        raise Refusal(f"the engine {choice.kind} has no dtype '{dtype}'; without --engine, one that has it answers.")
 
 
 def _require_server(kind: str, url: str) -> None:
@@ -252,12 +267,12 @@ def open_engine(
     workspace: Workspace,
     dtype: str,
     progress: Progress,
-    quantization: Quantization = "q8_0",
 ) -> Growing:
     """An engine that serves `models` under their names; raises Refusal where it cannot.
 
-    `auto` takes llama.cpp on a machine without an accelerator, unless a dtype is named, which llama.cpp has none of;
-    where it cannot hold the models, the reference engine answers, and the progress says why.
+    A quantization as `dtype` takes llama.cpp, another one transformers. With neither named, it is llama.cpp in Q8_0 on
+    a machine without an accelerator; where that cannot hold the models, the reference engine answers, and the progress
+    says why.
     """
     from carrara.serve.transformers_engine import load_engine
 
@@ -266,10 +281,12 @@ def open_engine(
             models, lambda together: load_engine(together, dtype), lambda together: _require_room(together, dtype)
         )
 
+    if dtype in QUANTIZATIONS:
+        return LlamaCppBases(models, workspace, progress, dtype)
     if kind == "transformers" or (kind == "auto" and (dtype != "auto" or _has_accelerator())):
         return by_transformers()
     try:
-        return LlamaCppBases(models, workspace, progress, quantization)
+        return LlamaCppBases(models, workspace, progress, "q8_0")
     except Refusal as refusal:
         if kind == "llamacpp":
             raise
