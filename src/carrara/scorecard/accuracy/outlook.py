@@ -128,7 +128,7 @@ def _foretold(kind: _Kind, curve: Curve, rows: int) -> Figure:
         f"power law through trainings on up to {curve.most:,.0f} rows, or no gain beyond these; chance of training and "
         "of held-out rows"
     )
-    meaning = f"A training on {rows:,} rows would likely come out between {low:.3g} and {high:.3g} {kind.unit}."
+    meaning = f"A training on {rows:,} rows should end between {low:.3g} and {high:.3g} {kind.unit}, 19 times in 20."
     name = f"{kind.name} foretold at {rows:,} rows"
     return Figure(name, kind.scale * value, (low, high), "derived", source, kind.unit, kind.better, meaning)
 

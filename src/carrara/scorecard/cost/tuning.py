@@ -8,7 +8,7 @@ from carrara.data.render.dataset import render_usable
 from carrara.data.render.plan import lengths_of, plan_here
 from carrara.models.energy import watts_at_work
 from carrara.models.interval import Interval
-from carrara.models.machine import inspect_machine
+from carrara.models.machine import choose_device, inspect_machine
 from carrara.models.plan import Plan
 from carrara.models.shape import shape_in
 from carrara.recipe import Recipe
@@ -32,7 +32,9 @@ def tuning_figures(subject: Subject, pair: Callable[[], Pair]) -> list[Figure]:
         loaded = pair().model.loaded
         split = render_usable(subject.dataset, "train", loaded.tokenizer, loaded.context, subject.progress)
         held = render_usable(subject.dataset, "validation", loaded.tokenizer, loaded.context, subject.progress)
-        rows, what = lengths_of(split, held), f"the {len(split):,} training rows of {subject.dataset.artefact.name}"
+        shares = choose_device().type == "cpu"  # as a run does: there a pass computes once what its rows begin with
+        rows = lengths_of(split, held, shares)
+        what = f"the {len(split):,} training rows of {subject.dataset.artefact.name}"
     plan = plan_here(shape, parameters, Recipe().tune, rows, subject.cost)
     return planned_figures(plan, f"the planner's, for LoRA on {what}, once; {plan.basis}")
 
