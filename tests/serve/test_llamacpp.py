@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import stat
@@ -29,6 +30,7 @@ from carrara.serve.fingerprint import Fingerprint, agree
 from carrara.serve.llamacpp_engine import LlamaCppEngine, Voice
 from carrara.serve.llamacpp_process import LlamaCppProcess, Settings, free_threads
 from carrara.serve.reader import reader_in, reader_of
+from carrara.serve.schemas import check_schema
 from carrara.serve.transformers_engine import TransformersEngine
 
 from .test_contract import chat, told
@@ -336,6 +338,31 @@ def test_schemas_are_obeyed(llamacpp: LlamaCppEngine) -> None:
     assert isinstance(value["a"], bool)
     assert value["b"] in ("Carrara", "Tuscany")
     assert 0 < (count or 0) < 100
+
+
+@pytest.mark.parametrize("part", ["a?", "a*", "a{0,3}"])
+def test_a_schema_within_the_limits_is_not_forgotten(llamacpp: LlamaCppEngine, part: str) -> None:
+    """The longest run of parts that may be missing which a client can send."""
+    schema = {"type": "string", "pattern": f"^{part * 200}$"}
+    check_schema(schema, "response_format")
+    for seed in range(5):
+        text = told(chat(llamacpp, "base", "hello", schema=schema, max_tokens=30, temperature=1.0, seed=seed))[0]
+        assert re.fullmatch('"a*"?', text)
+
+
+def test_an_answer_that_left_its_schema_is_none(llamacpp: LlamaCppEngine) -> None:
+    """llama.cpp forgets this grammar after the first token, without a word."""
+    schema = {"type": "string", "pattern": "^" + "a?" * 500 + "$"}
+    refused = 0
+    for seed in range(20):
+        try:
+            given = chat(llamacpp, "base", "hello", schema=schema, max_tokens=100, temperature=1.0, seed=seed)
+        except Refusal:
+            refused += 1
+            continue
+        text, reason, *_ = told(given)
+        assert reason == "length" or isinstance(json.loads(text), str)
+    assert refused
 
 
 @pytest.mark.parametrize("schema", [{"type": "foo"}, {"$ref": "http://example.org/x"}, {"$ref": "#/nowhere"}])

@@ -17,9 +17,9 @@ from carrara.serve.protocol import (
     ApiError,
     Neutral,
     Writing,
-    check_schema,
     without_neutral,
 )
+from carrara.serve.schemas import check_schema
 from carrara.serve.tools import CALLS, CHOICE, MOST_TOOLS, Tool, check_answers, extra_of, tools_of
 
 _LEAST_LOGPROB = -9999.0  # for what is impossible: JSON has no infinity

@@ -234,11 +234,14 @@ class LlamaCppEngine:
         probe = self._post(request.model, slot, ids, 1, {**schema, "logit_bias": [[letter, _SURE]]})
         if probe["tokens"] == [letter]:
             raise Refusal("the schema is none that this engine can hold an answer to; simplify it, or leave it out.")
-        stops = StopFilter(request.stop)
+        stops, said = StopFilter(request.stop), ""
         for event in self._stream(request.model, slot, ids, budget, schema):
+            said += event["content"]
             text = stops.add(event["content"])
             if stops.stopped or event["stop"]:
                 stopped = stops.stopped or event["stop_type"] != "limit"
+                if stopped and not stops.stopped:
+                    _require_json(said)
                 count = int(event["tokens_predicted"])
                 yield Piece(text + stops.rest(), "stop" if stopped else "length", len(ids), count)
                 return
@@ -362,6 +365,14 @@ def _require_usable(request: Request) -> None:
         json.dumps(request.schema)
     except (RecursionError, ValueError, TypeError) as error:
         raise Refusal("the schema is nested too deep, or holds what is no JSON; simplify it.") from error
+
+
+def _require_json(said: str) -> None:
+    """Refuse a whole answer that is none: llama.cpp is silent about a grammar that it has forgotten, too."""
+    try:
+        json.loads(said)
+    except ValueError as error:
+        raise Refusal("the engine could not hold the answer to the schema to its end; simplify it.") from error
 
 
 def _letter(reader: Reader) -> int:

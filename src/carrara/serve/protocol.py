@@ -18,7 +18,6 @@ MOST_LEVELS = 32  # of nesting in a schema, or in the arguments of a call
 _DEEPEST = 64  # levels of nesting in a body
 _MOST_BRACKETS = 50_000  # in a body; a parser takes long over millions of lists, and nobody is served meanwhile
 _LONGEST_STOP = 1000  # characters
-_LONGEST_SCHEMA = 64 << 10  # bytes
 
 # Fields of the protocol that don't change the answer, whatever they hold.
 IGNORED = frozenset(
@@ -163,28 +162,6 @@ def is_deeper(value: Any, levels: int) -> bool:
     if not levels:
         return True
     return any(is_deeper(item, levels - 1) for item in (value.values() if isinstance(value, dict) else value))
-
-
-def check_schema(schema: Mapping[str, Any], field: str) -> None:
-    """Refuse what costs too much to make a grammar or a prompt of; nothing may be fetched for it, either."""
-    fault = None
-    if is_deeper(schema, MOST_LEVELS):
-        fault = f"the schema is nested deeper than {MOST_LEVELS} levels; send a flatter one."
-    elif len(encode(schema)) > _LONGEST_SCHEMA:
-        fault = f"the schema is longer than {_LONGEST_SCHEMA >> 10} KiB; shorten it."
-    elif _refers_elsewhere(schema):
-        fault = "a $ref of the schema leads out of it; only those that begin with # can be followed."
-    if fault:
-        raise ApiError(400, "invalid_value", f"'{field}' is not usable: {fault}", field)
-
-
-def _refers_elsewhere(value: Any) -> bool:
-    if isinstance(value, dict):
-        target = value.get("$ref")
-        if isinstance(target, str) and not target.startswith("#"):
-            return True
-        return any(map(_refers_elsewhere, value.values()))
-    return isinstance(value, list) and any(map(_refers_elsewhere, value))
 
 
 def without_neutral(fields: Mapping[str, Any], neutral: Neutral, place: str) -> dict[str, Any]:

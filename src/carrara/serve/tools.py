@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, Pr
 
 from carrara.data.example import Message
 from carrara.serve.engine import Tools
-from carrara.serve.protocol import MOST_LEVELS, ApiError, check_schema, is_deeper
+from carrara.serve.protocol import MOST_LEVELS, ApiError, is_deeper
+from carrara.serve.schemas import check_schema
 
 MOST_TOOLS = 128  # as OpenAI has it; calls in a message, too
 
