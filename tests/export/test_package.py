@@ -88,6 +88,17 @@ def test_the_same_is_made_once_and_what_differs_anew(workspace: Workspace, model
     assert all({path.name for path in paths[2].parent.iterdir()} == {"model.gguf", "artefact.json"} for _ in paths)
 
 
+def test_a_file_that_was_changed_since_it_was_made_is_refused(workspace: Workspace, model: Model) -> None:
+    path = adapter_gguf(workspace, model, Silent())
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(Refusal, match=r"adapter\.gguf was changed since it was made; remove that folder"):
+        adapter_gguf(workspace, model, Silent())
+    shutil.rmtree(path.parent)
+    assert adapter_gguf(workspace, model, Silent()).read_bytes()[-1] == content[-1] ^ 1
+
+
 def test_what_was_exported_is_read_again(workspace: Workspace, model: Model, tmp_path: Path) -> None:
     export_model(workspace, model, "gguf", "f16", tmp_path / "out", Silent())
     export_model(workspace, model, "safetensors", "f16", tmp_path / "whole", Silent())

@@ -90,11 +90,11 @@ def test_where_nobody_fits_the_nearest_is_named_with_what_it_misses(workspace: W
 
 
 def test_limits_that_contradict_each_other_are_named(workspace: Workspace) -> None:
-    choice = _choose(workspace, Needs("chat", memory=2e9, context=65536))
+    choice = _choose(workspace, Needs("chat", memory=1.5e9, context=65536))
     assert choice.winner is None
     assert "both by none: these limits contradict each other, so loosen one." in choice.refusal()
     assert "--context 65536" in choice.refusal()
-    assert "--memory 2GB" in choice.refusal()
+    assert "--memory 1.5GB" in choice.refusal()
 
 
 def test_an_embedder_is_for_similarity_and_is_not_tuned(workspace: Workspace) -> None:

@@ -94,9 +94,7 @@ def _run() -> int:
     except _USAGE_ERROR as usage:
         return _refuse(_usage(usage), EXIT_REFUSED)
     except (KeyboardInterrupt, typer.Abort):
-        going_on = [argument for argument in sys.argv[1:] if argument != "--no-resume"]  # which would begin anew
-        again = shlex.join(["carrara", *going_on])
-        return _refuse(f"stopped; run the same command again to go on where it was: {again}", EXIT_INTERRUPTED)
+        return _refuse(_stopped(sys.argv[1:]), EXIT_INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; stay silent
         return EXIT_REFUSED
@@ -113,6 +111,14 @@ def _run() -> int:
             "there is not enough memory; lower tune.micro_batch_tokens or take a smaller model.", EXIT_REFUSED
         )
     return 0
+
+
+def _stopped(arguments: list[str]) -> str:
+    """How to go on with a command that was stopped; not of a server, whose key is nothing for a log."""
+    if arguments[:1] == ["serve"]:
+        return "stopped."
+    again = [argument for argument in arguments if argument != "--no-resume"]  # which would begin anew
+    return f"stopped; run the same command again to go on where it was: {shlex.join(['carrara', *again])}"
 
 
 def _usage(error: Any) -> str:

@@ -22,7 +22,7 @@ from carrara.export.passport import Passport, require
 from carrara.models import Model
 from carrara.models.sources import TOKENIZER_FILES
 from carrara.progress import Progress
-from carrara.workspace import Artefact, Draft, Workspace, is_full_disk
+from carrara.workspace import Artefact, Draft, Workspace, digest_of_file, is_full_disk
 
 Target = Literal["safetensors", "adapter", "gguf", "gguf-adapter", "ollama"]
 TARGETS: tuple[Target, ...] = ("safetensors", "adapter", "gguf", "gguf-adapter", "ollama")
@@ -106,7 +106,10 @@ def _made(
     write: Callable[[Path], None],
     progress: Progress,
 ) -> Path:
-    """The folder of the artefact that `made_by` determines, filled by `write` unless it stands."""
+    """The folder of the artefact that `made_by` determines, filled by `write` unless it stands.
+
+    Raises Refusal for one that is no longer as it was made: its file may be well-formed and answer otherwise.
+    """
 
     def build(draft: Draft) -> None:
         progress.say(f"writing {what}")
@@ -115,7 +118,11 @@ def _made(
     inputs = {"model": source} if source else {}
     made_by = {"format": FORMAT, **made_by}
     say = progress.say
-    return workspace.make("gguf", made_by, build, name=what, inputs=inputs, scratch=(_MERGED,), on_wait=say).path
+    made = workspace.make("gguf", made_by, build, name=what, inputs=inputs, scratch=(_MERGED,), on_wait=say)
+    for name, digest in made.files.items():
+        if digest_of_file(made.path / name) != digest:
+            raise Refusal(f"{made.path / name} was changed since it was made; remove that folder, and it is made anew.")
+    return made.path
 
 
 def export_model(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from carrara.serve.record import Traffic
     from carrara.serve.server import Tls
 
-_GRACE = 5.0  # seconds that answers under way have to finish when the server is told to stop
+_GRACE = 30.0  # seconds that answers under way have to finish when the server is told to stop
 _PATIENCE = 10.0  # seconds that the head of a request may take to arrive
 
 
