@@ -249,7 +249,7 @@ def test_real_questions_score_as_lm_eval_scores_them(
     task = BENCHMARKS[name]
     items = task.read(benchmark_folder / task.file)
     pool = task.read_train(benchmark_folder / str(task.train_file)) if shots and task.read_train else []
-    asked = order_and_draw(PROTOCOLS["lm-eval-0.4"], len(items), len(pool), shots, False)[:6]
+    asked = order_and_draw(PROTOCOLS["lm-eval-0.4"], len(items), len(pool), shots, False)[:3]
     for question in asked:
         item = items[question.position]
         context = build_context(task, item, [pool[shot] for shot in question.shots])

@@ -112,20 +112,19 @@ def killed_at(process: subprocess.Popen[str], workspace: Path, step: int) -> Ite
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_two_processes_equal_one(write: Write, tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize(("method", "parallel"), [("lora", "shard"), ("full", "replicate")])
+def test_two_processes_equal_one(write: Write, tmp_path: Path, method: str, parallel: str) -> None:
     one = here(write(method), tmp_path / "one")
-    for parallel in ("replicate", "shard"):
-        two, err = finish(start(write(method, parallel), tmp_path / parallel, 2))
-        assert "2 processes" in err
-        assert two.name == one.name  # how it is run does not make it another run
-        assert distance(one, two) < 1e-4
-        assert len(points(one)) == len(points(two))
-        for mine, theirs in zip(points(one), points(two), strict=True):
-            assert mine.keys() == theirs.keys()
-            for key in mine.keys() & {"loss", "gradient_norm", "validation_loss"}:
-                assert theirs[key] == pytest.approx(mine[key], rel=1e-4)
-        assert json.loads((two / "recipe.json").read_text())["tune"]["parallel"] == parallel
+    two, err = finish(start(write(method, parallel), tmp_path / "two", 2))
+    assert "2 processes" in err
+    assert two.name == one.name  # how it is run does not make it another run
+    assert distance(one, two) < 1e-4
+    assert len(points(one)) == len(points(two))
+    for mine, theirs in zip(points(one), points(two), strict=True):
+        assert mine.keys() == theirs.keys()
+        for key in mine.keys() & {"loss", "gradient_norm", "validation_loss"}:
+            assert theirs[key] == pytest.approx(mine[key], rel=1e-4)
+    assert json.loads((two / "recipe.json").read_text())["tune"]["parallel"] == parallel
 
 
 @pytest.mark.slow

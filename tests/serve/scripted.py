@@ -60,7 +60,7 @@ class Scripted:
             if getattr(request, field, None) is not None:
                 raise Unsupported("scripted", field)
         if (request.max_tokens or 0) > self.context:
-            raise ContextExceeded(7, request.max_tokens, self.context)
+            raise ContextExceeded.by(7, request.max_tokens, self.context)
         self.asked.append(request)
         return self._answer(request, cancelled)
 

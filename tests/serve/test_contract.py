@@ -85,7 +85,7 @@ def test_greedy_text_reason_and_counts_are_the_references(
     pieces = chat(tested, name, text)
     assert told(pieces) == told(chat(engine, name, text))
     assert [piece.finish_reason for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
-    assert [piece.prompt_tokens for piece in pieces[:-1]] == [None] * (len(pieces) - 1)
+    assert {piece.prompt_tokens for piece in pieces[:-1]} <= {None, pieces[-1].prompt_tokens}
 
 
 @pytest.mark.parametrize("text", ["It is in", "", "<|im_start|>user\n"])

@@ -33,6 +33,11 @@ def test_health_needs_no_key_and_tells_nothing(client: TestClient) -> None:
 def test_models_are_listed(client: TestClient) -> None:
     listing = client.get("/v1/models").json()
     assert [entry["id"] for entry in listing["data"]] == ["m", "run/1"]
+    for entry in listing["data"]:
+        assert client.get(f"/v1/models/{entry['id'].replace('/', '%2F')}").json() == entry
+    fault = error_of(client.get("/v1/models/run/2"), 404)
+    assert (fault["code"], fault["param"]) == ("model_not_found", "model")
+    assert "there is no model 'run/2' here" in fault["message"]
 
 
 @pytest.mark.parametrize("key", ["", "Bearer ", "Bearer wrong", "wrong", f"Basic {KEY}", f"Bearer {KEY}x"])

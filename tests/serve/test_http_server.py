@@ -213,14 +213,23 @@ def test_stopping_lets_answers_finish_and_tells_others_to_come_back() -> None:
         assert not thread.is_alive()
 
 
-def test_the_stop_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stop_does_not_wait_for_ever_and_tells_whom_it_breaks_off(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("carrara.serve.http_server._GRACE", 0.3)
     engine = Scripted()
     engine.gate.clear()
     with running(engine) as (url, server, thread):
-        response = send(url, {**HELLO, "stream": True}).getresponse()
-        assert response.read(10)
+        streamed = send(url, {**HELLO, "stream": True}).getresponse()
+        assert streamed.read(10)
+        whole = send(url, HELLO)
+        wait_until(lambda: len(engine.asked) == 2)
         server.handle_exit(signal.SIGTERM, None)
+        last = streamed.read().decode().strip().splitlines()[-1]
+        assert json.loads(last.removeprefix("data: "))["error"]["code"] == "stopping"
+        response = whole.getresponse()
+        assert (response.status, json.loads(response.read())["error"]["code"]) == (503, "stopping")
         thread.join(3)
         assert not thread.is_alive()
-        wait_until(lambda: engine.gave_up == 1)
+        assert engine.gave_up == 2
+    assert "Traceback" not in caplog.text

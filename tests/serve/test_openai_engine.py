@@ -319,6 +319,14 @@ def test_whoever_asks_a_gateway_is_told_that_the_server_behind_it_is_gone(engine
     assert error_of(embed, 503)["type"] == "server_error"
 
 
+def test_that_a_prompt_is_too_long_is_told_as_by_the_server_behind() -> None:
+    told = '{"error": {"message": "it is too long", "code": "context_length_exceeded", "param": "messages"}}'
+    with saying(400, told) as url:
+        error = error_of(client_of(OpenAIEngine(url)).post(CHAT, json=HELLO), 400)
+    assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
+    assert "it is too long" in error["message"]
+
+
 def test_an_answer_without_counts_is_told_without(engine: TransformersEngine) -> None:
     event = json.dumps({"choices": [{"delta": {"content": "hi"}, "finish_reason": "length"}]})
     with saying(200, f"data: {event}\n\ndata: [DONE]\n\n") as url:

@@ -102,16 +102,18 @@ async def _pieces(*pieces: Piece) -> AsyncIterator[tuple[int, Piece]]:
 
 
 def test_what_a_client_took_before_it_left_is_counted() -> None:
-    async def leave_after(taken: int) -> Record:
+    async def leave_after(taken: int, read: int | None = None, written: int | None = None) -> Record:
         record = Record("id", CHAT)
-        noted = _noted(_pieces(*(Piece(word) for word in "abc"), Piece("d", "stop", 7, 5)), record)
+        noted = _noted(_pieces(*(Piece(word, None, read, written) for word in "abc"), Piece("d", "stop", 7, 5)), record)
         for _ in range(taken):
             await anext(noted)
         await noted.aclose()  # type: ignore[attr-defined]
         return record
 
     left, stayed = asyncio.run(leave_after(2)), asyncio.run(leave_after(4))
+    told = asyncio.run(leave_after(2, 7, 3))  # an engine that tells of each piece what was read and written
     assert (left.completion_tokens, left.said) == (2, "ab")
+    assert (told.prompt_tokens, told.completion_tokens) == (7, 3)
     assert (stayed.completion_tokens, stayed.said) == (5, "abcd")
 
 

@@ -75,8 +75,8 @@ async def respond(
     pieces = _noted(await desk.ask(_several(asked, body.n or 1), request.receive), record_of(request.scope))
     envelope = _Envelope(form, f"{form.prefix}-{uuid.uuid4().hex}", int(time.time()), asked.model)
     if body.stream:
-        return EventStream(_events(pieces, envelope, body, record_of(request.scope)))
-    return await _whole(pieces, envelope, body.n or 1, record_of(request.scope))
+        return EventStream(_events(desk, pieces, envelope, body, record_of(request.scope)))
+    return await _whole(desk, pieces, envelope, body.n or 1, record_of(request.scope))
 
 
 def _several(asked: ChatRequest | TextRequest, count: int) -> list[ChatRequest | TextRequest]:
@@ -89,25 +89,26 @@ def _several(asked: ChatRequest | TextRequest, count: int) -> list[ChatRequest |
 async def _noted(pieces: AsyncIterator[tuple[int, Piece]], record: Record) -> AsyncIterator[tuple[int, Piece]]:
     """The pieces, written down in the record as they pass. The prompt counts once, however many answers it gets."""
     said: list[str] = []
-    counted = 0  # pieces of an answer that has not told its tokens yet
+    before, written = 0, 0  # tokens of the answers before, and of this one so far
     try:
         async for index, piece in pieces:
             if (piece.text or piece.tool_calls) and record.first_token is None:
                 record.first_token = record.seconds
             said.append(piece.text)
             said.extend(encode(call.to_json()).decode() for call in piece.tool_calls)
-            counted += 1
+            record.prompt_tokens = piece.prompt_tokens or record.prompt_tokens
+            written = piece.completion_tokens or written + 1  # an engine that does not tell yet: at least a token each
+            record.completion_tokens = before + written
             if piece.finish_reason:
-                counted = 0
-                record.prompt_tokens = piece.prompt_tokens or 0
-                record.completion_tokens += piece.completion_tokens or 0
+                before, written = before + written, 0
             yield index, piece
     finally:
-        record.completion_tokens += counted  # of a client that has gone: at least a token each
         record.said = "".join(said)
 
 
-async def _whole(pieces: AsyncIterator[tuple[int, Piece]], envelope: _Envelope, count: int, record: Record) -> Response:
+async def _whole(
+    desk: Desk, pieces: AsyncIterator[tuple[int, Piece]], envelope: _Envelope, count: int, record: Record
+) -> Response:
     choices: list[dict[str, Any]] = []
     said: list[Piece] = []
     async for index, piece in pieces:
@@ -118,7 +119,7 @@ async def _whole(pieces: AsyncIterator[tuple[int, Piece]], envelope: _Envelope, 
             if index == count - 1:
                 record.reason = piece.finish_reason
     if len(choices) < count:
-        raise ApiError(499, "client_gone", "the client has gone.")
+        raise desk.unfinished()
     counts = usage(record.prompt_tokens, record.completion_tokens)
     return json_response(envelope.around(envelope.form.whole, choices, usage=counts))
 
@@ -134,7 +135,7 @@ def _together(said: Sequence[Piece]) -> Piece:
 
 
 async def _events(
-    pieces: AsyncIterator[tuple[int, Piece]], envelope: _Envelope, body: Writing, record: Record
+    desk: Desk, pieces: AsyncIterator[tuple[int, Piece]], envelope: _Envelope, body: Writing, record: Record
 ) -> AsyncIterator[bytes]:
     """Server-sent events as pieces come; a failure in between is told as an event, since the status is sent."""
     form, more = envelope.form, {"usage": None} if body.include_usage else {}
@@ -158,11 +159,12 @@ async def _events(
                 yield bit(form.ending(index, piece.finish_reason))
                 if index == (body.n or 1) - 1:
                     record.reason = piece.finish_reason
-        if record.reason:
-            if body.include_usage:
-                counts = usage(record.prompt_tokens, record.completion_tokens)
-                yield event(envelope.around(form.part, [], usage=counts))
-            yield b"data: [DONE]\n\n"
+        if not record.reason:
+            raise desk.unfinished()
+        if body.include_usage:
+            counts = usage(record.prompt_tokens, record.completion_tokens)
+            yield event(envelope.around(form.part, [], usage=counts))
+        yield b"data: [DONE]\n\n"
     except Exception as error:
         told = as_api_error(error, form.field)
         record.reason = told.code

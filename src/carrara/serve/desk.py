@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from carrara.serve.engine import ChatRequest, Embedded, Engine, Piece, TextRequest
@@ -32,6 +33,8 @@ class Desk:
         self._at_once = at_once
         self._limit = at_once + waiting
         self._inside = 0
+        self._open: set[threading.Event] = set()  # what tells the engine to give a request up
+        self._broken_off = False
         self._threads = ThreadPoolExecutor(self._limit, thread_name_prefix="answer")
         self._watchers: set[asyncio.Task[None]] = set()
 
@@ -48,47 +51,61 @@ class Desk:
         They end early when `receive` tells that the client has gone. Raises ApiError 429 when the line is full, and
         whatever the engine refuses, before the first piece.
         """
-        cancelled = threading.Event()
-        self._enter()
+        cancelled = self._enter()
         try:
             first = await self._in_thread(lambda: self._engine.answer(requests[0], cancelled.is_set))
         except BaseException:
-            self._inside -= 1
+            self._leave(cancelled)
             raise
         pieces = self._one_after_another(first, requests[1:], cancelled)
         stream = _Stream(asyncio.get_running_loop(), cancelled)
         # The place is given up when the engine lets go, not when the client does.
-        self._in_thread(lambda: stream.fill(pieces)).add_done_callback(self._leave)
+        self._in_thread(lambda: stream.fill(pieces)).add_done_callback(partial(self._leave, cancelled))
         # From here on the watcher sees to it that the engine stops, also if nobody ever takes a piece.
         self._watch(receive, cancelled)
         return stream.drain()
 
     async def embed(self, model: str, texts: Sequence[str], receive: Receive) -> Embedded:
         """The vectors of texts; raises as `ask` does, and ApiError 499 when the client has gone."""
-        cancelled = threading.Event()
-        self._enter()
+        cancelled = self._enter()
         done = self._in_thread(lambda: self._engine.embed(model, texts, cancelled.is_set))
-        done.add_done_callback(self._leave)
+        done.add_done_callback(partial(self._leave, cancelled))
         self._watch(receive, cancelled)
         embedded = await asyncio.shield(done)  # the place is given up when the engine lets go
         if cancelled.is_set():
-            raise ApiError(499, "client_gone", "the client has gone.")
+            raise self.unfinished()
         return embedded
+
+    def break_off(self) -> None:
+        """Give up every request that is inside; each is told so."""
+        self._broken_off = True
+        for cancelled in self._open:
+            cancelled.set()
+
+    def unfinished(self) -> ApiError:
+        """Why a request has not got all of its answer, though the engine failed at nothing."""
+        if self._broken_off:
+            return ApiError(503, "stopping", "the server stops, and breaks this answer off; ask again later.")
+        return ApiError(499, "client_gone", "the client has gone.")
 
     def _watch(self, receive: Receive, cancelled: threading.Event) -> None:
         watcher = asyncio.create_task(_until_gone(receive, cancelled))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
-    def _enter(self) -> None:
+    def _enter(self) -> threading.Event:
         if self._inside >= self._limit:
             message = f"{self._inside} requests are being answered or waiting; try again in {RETRY_AFTER} seconds."
             raise ApiError(429, "queue_full", message, headers={"Retry-After": RETRY_AFTER})
         self._inside += 1
+        cancelled = threading.Event()
+        self._open.add(cancelled)
+        return cancelled
 
-    def _leave(self, done: asyncio.Future[Any]) -> None:
+    def _leave(self, cancelled: threading.Event, done: asyncio.Future[Any] | None = None) -> None:
         self._inside -= 1
-        if not done.cancelled():
+        self._open.discard(cancelled)
+        if done is not None and not done.cancelled():
             done.exception()  # nobody may be left to ask for it
 
     def _in_thread(self, call: Callable[[], _Result]) -> asyncio.Future[_Result]:

@@ -88,7 +88,9 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class Piece:
-    """A bit of an answer. Only the last piece has a `finish_reason`, and the two counts with it.
+    """A bit of an answer. Only the last piece has a `finish_reason`; it has both counts, of the whole.
+
+    Pieces before it may have counts of what was read and written so far.
 
     `logprobs` are those of the tokens whose text ended with this piece, where they were asked for. A tool call comes
     in one piece, and whole.
@@ -166,13 +168,19 @@ class UnknownModel(Refusal):
 
 
 class ContextExceeded(Refusal):
-    """Prompt and answer do not fit into the model's context. All sizes in tokens."""
+    """Prompt and answer do not fit into the model's context; `prompt_fits` where the prompt alone would."""
 
-    def __init__(self, prompt_tokens: int, max_tokens: int | None, context: int) -> None:
-        self.prompt_fits = prompt_tokens < context
+    def __init__(self, sentence: str, prompt_fits: bool) -> None:
+        self.prompt_fits = prompt_fits
+        super().__init__(sentence)
+
+    @classmethod
+    def by(cls, prompt_tokens: int, max_tokens: int | None, context: int) -> ContextExceeded:
+        """With a sentence that names the sizes, in tokens."""
+        fits = prompt_tokens < context
         asked = f" and the answer may take {max_tokens}" if max_tokens is not None else ""
-        remedy = "shorten the conversation or lower max_tokens" if self.prompt_fits else "shorten the conversation"
-        super().__init__(f"the prompt has {prompt_tokens} tokens{asked}, but the model holds {context}; {remedy}.")
+        remedy = "shorten the conversation or lower max_tokens" if fits else "shorten the conversation"
+        return cls(f"the prompt has {prompt_tokens} tokens{asked}, but the model holds {context}; {remedy}.", fits)
 
 
 class Unavailable(Refusal):

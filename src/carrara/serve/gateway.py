@@ -23,7 +23,7 @@ from carrara.serve.chat import ChatBody, ChatForm
 from carrara.serve.completions import TextBody, TextForm
 from carrara.serve.desk import Desk
 from carrara.serve.embeddings import EmbeddingsBody
-from carrara.serve.engine import ChatRequest, Engine, with_role
+from carrara.serve.engine import ChatRequest, Engine, UnknownModel, with_role
 from carrara.serve.guard import Guard, error_response, origins
 from carrara.serve.keys import Keys, OneKey
 from carrara.serve.limits import Limits
@@ -78,12 +78,14 @@ def build_app(
     """The application: OpenAI's routes, `/metrics`, `/openapi.json` and `/healthz`; all but the last need a key.
 
     `on_answer` is called once for every request for an answer that has a key, refused ones included; without a key
-    anybody could fill a record. Whoever stops the server sets `traffic.draining` and waits until nothing is under way.
+    anybody could fill a record. Whoever stops the server sets `traffic.draining`, waits until nothing is under way, and
+    ends what takes too long with `traffic.break_off`.
     `roles` gives the system prompt of a stored role, or raises Refusal: a chat asks for it with the model `NAME@ROLE`.
     """
     keys = OneKey(keys) if isinstance(keys, str) else keys
     traffic = traffic or Traffic()
     desk = Desk(engine, terms.at_once, terms.waiting)
+    traffic.break_off = desk.break_off
     metrics = Metrics(lambda: desk.waiting, lambda: traffic.under_way)
 
     def tell(record: Record) -> None:
@@ -155,7 +157,7 @@ def _answers(desk: Desk, cast: Callable[[ChatRequest, Record], ChatRequest], not
 
 
 def _others(engine: Engine, metrics: Metrics, traffic: Traffic) -> list[Route]:
-    started = int(time.time())
+    kind = {"object": "model", "created": int(time.time()), "owned_by": "carrara"}
 
     async def healthz(_: Request) -> Response:
         if traffic.draining:
@@ -163,8 +165,13 @@ def _others(engine: Engine, metrics: Metrics, traffic: Traffic) -> list[Route]:
         return json_response({"status": "ok"})
 
     async def models(_: Request) -> Response:
-        kind = {"object": "model", "created": started, "owned_by": "carrara"}
         return json_response({"object": "list", "data": [{"id": name, **kind} for name in engine.models()]})
+
+    async def model(request: Request) -> Response:
+        name = request.path_params["model"]
+        if name not in engine.models():
+            raise as_api_error(UnknownModel(name, engine.models()), "model")
+        return json_response({"id": name, **kind})
 
     async def figures(_: Request) -> Response:
         return Response(metrics.text(), media_type=MEDIA_TYPE)
@@ -175,6 +182,7 @@ def _others(engine: Engine, metrics: Metrics, traffic: Traffic) -> list[Route]:
     return [
         Route("/healthz", healthz, methods=["GET"]),
         Route("/v1/models", models, methods=["GET"]),
+        Route("/v1/models/{model:path}", model, methods=["GET"]),
         Route("/metrics", figures, methods=["GET"]),
         Route("/openapi.json", openapi, methods=["GET"]),
     ]

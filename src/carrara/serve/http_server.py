@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from carrara.serve.server import Tls
 
 _GRACE = 30.0  # seconds that answers under way have to finish when the server is told to stop
+_FAREWELL = 2.0  # seconds that answers broken off after that have to tell their clients so
 _PATIENCE = 10.0  # seconds that the head of a request may take to arrive
 
 
@@ -56,6 +57,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._traffic = traffic
         self._until = 0.0
+        self._broken_off = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A first signal drains, a second one stops at once, as uvicorn does."""
@@ -68,9 +70,18 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
-        if self._traffic.draining and (not self._traffic.under_way or time.monotonic() > self._until):
-            self.should_exit = True
+        if self._traffic.draining:
+            if not self._traffic.under_way:
+                self.should_exit = True
+            elif time.monotonic() > self._until:
+                self.should_exit = self._broken_off
+                self._break_off()
         return await super().on_tick(counter)
+
+    def _break_off(self) -> None:
+        self._broken_off = True
+        self._until = time.monotonic() + _FAREWELL
+        self._traffic.break_off()
 
 
 def make_server(app: ASGIApp, traffic: Traffic, tls: Tls | None = None) -> uvicorn.Server:
@@ -85,7 +96,7 @@ def make_server(app: ASGIApp, traffic: Traffic, tls: Tls | None = None) -> uvico
         proxy_headers=False,
         ws="none",
         lifespan="off",
-        timeout_graceful_shutdown=1,  # after the grace; what is still under way then is broken off
+        timeout_graceful_shutdown=1,  # after the farewell; what hangs even then is cut
         **files,
     )
     return DrainingServer(config, traffic)

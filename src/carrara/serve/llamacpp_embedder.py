@@ -83,7 +83,7 @@ def _read(reader: Reader, index: int, text: str) -> _Text:
     parts = reader.tokenizer(text, return_special_tokens_mask=True)
     ids: list[int] = list(parts["input_ids"])
     if len(ids) > reader.context:
-        raise ContextExceeded(len(ids), None, reader.context)
+        raise ContextExceeded.by(len(ids), None, reader.context)
     own = [place for place, special in enumerate(parts["special_tokens_mask"]) if not special]
     if not own:
         raise Refusal(f"text {index} has no tokens of its own, and so no vector; leave it out.")

@@ -19,6 +19,7 @@ import httpx2
 from carrara.errors import Refusal, one_line
 from carrara.serve.engine import (
     ChatRequest,
+    ContextExceeded,
     Embedded,
     FinishReason,
     Piece,
@@ -165,10 +166,12 @@ class OpenAIEngine:
         if status in (401, 403):
             return Unavailable(f"{self._url} does not accept the key; {way_out}.")
         try:
-            reason = str(response.json()["error"]["message"])
+            error = dict(response.json()["error"])
         except (ValueError, LookupError, TypeError):
-            reason = f"status {status}"
-        sentence = f"{self._url} refuses the request: {one_line(reason)}"
+            error = {}
+        sentence = f"{self._url} refuses the request: {one_line(str(error.get('message', f'status {status}')))}"
+        if error.get("code") == "context_length_exceeded":
+            return ContextExceeded(sentence, prompt_fits=error.get("param") == "max_tokens")
         if 400 <= status < 500 and status not in _NOT_THE_REQUESTS:
             return Refusal(sentence)
         told = response.headers.get("retry-after", "")

@@ -44,7 +44,7 @@ def document(models: Sequence[str]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Carrara", "version": "1"},
         "security": [{"key": []}],
-        "paths": _paths(),
+        "paths": _paths(models),
         "components": {
             "securitySchemes": {
                 "key": {"type": "http", "scheme": "bearer", "description": "The bare key is taken, too."}
@@ -65,12 +65,13 @@ def _complete(schema: dict[str, Any], kind: type[Body], models: Sequence[str]) -
         properties[name] = {"description": "Taken and ignored."}
 
 
-def _paths() -> dict[str, Any]:
+def _paths(models: Sequence[str]) -> dict[str, Any]:
     return {
         "/v1/chat/completions": {"post": _answering("Answer a conversation.", "ChatBody", "ChatCompletion")},
         "/v1/completions": {"post": _answering("Continue a text.", "TextBody", "TextCompletion")},
         "/v1/embeddings": {"post": _operation("Embed texts.", "Embeddings", body="EmbeddingsBody")},
         "/v1/models": {"get": _operation("The models that answer here.", "Models")},
+        "/v1/models/{model}": {"get": _operation("One of them.", "Model", named=models)},
         "/openapi.json": {"get": _operation("This document.", "Document")},
         "/metrics": {
             "get": {
@@ -95,8 +96,14 @@ def _paths() -> dict[str, Any]:
     }
 
 
-def _operation(summary: str, answer: str, body: str | None = None) -> dict[str, Any]:
+def _operation(
+    summary: str, answer: str, body: str | None = None, named: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """One that answers in a schema's form to a body, to the name of one of the models, or to nothing."""
     responses = {"200": _response("The answer.", answer), **_refusals(_ERRORS if body else _ANYWHERE)}
+    if named is not None:
+        model = {"name": "model", "in": "path", "required": True, "schema": {"enum": list(named)}}
+        return {"summary": summary, "parameters": [model], "responses": {**responses, **_refusals(("404",))}}
     if body is None:
         return {"summary": summary, "responses": responses}
     content = {_JSON: {"schema": _reference(body)}}
@@ -156,6 +163,7 @@ def _answers() -> dict[str, Any]:
             model=text,
             usage=_object(prompt_tokens=_COUNT, total_tokens=_COUNT),
         ),
+        "Model": model,
         "Models": _object(object={"const": "list"}, data=_list(model)),
         "Document": {"type": "object"},
         "Health": _object(status={"enum": ["ok", "stopping"]}),

@@ -42,7 +42,7 @@ class Reader:
         prompt = self._prompt(request)
         room = self.context - len(prompt)
         if room < (request.max_tokens or 1):
-            raise ContextExceeded(len(prompt), request.max_tokens, self.context)
+            raise ContextExceeded.by(len(prompt), request.max_tokens, self.context)
         return prompt, request.max_tokens or min(room, DEFAULT_MAX_TOKENS)
 
     @cached_property

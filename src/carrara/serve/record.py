@@ -84,10 +84,14 @@ class Record:
 
 @dataclass
 class Traffic:
-    """How many requests are under way, whether new ones are still taken, and the thread that tells of them."""
+    """How many requests are under way, whether new ones are still taken, and the thread that tells of them.
+
+    `break_off` ends the answers under way; each client is told so.
+    """
 
     under_way: int = 0
     draining: bool = False
+    break_off: Callable[[], None] = lambda: None
     tellers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="record"))
 
 

@@ -54,7 +54,7 @@ class TransformersEngine:
         voice = self._voice(model)
         sizes = [len(voice.reader.tokenizer.encode(text)) for text in texts]
         if max(sizes, default=0) > voice.reader.context:
-            raise ContextExceeded(max(sizes), None, voice.reader.context)
+            raise ContextExceeded.by(max(sizes), None, voice.reader.context)
         found: dict[int, tuple[float, ...]] = {}
         for places in cut_by_length(sizes, lambda count, longest: count * longest <= _EMBEDDED_AT_ONCE):
             with self._line.turn(cancelled) as place:

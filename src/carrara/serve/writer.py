@@ -75,7 +75,7 @@ class Writer:
             said, calls = self._calls.add(text)
             if self._calls.full:
                 return self._last(said, calls, "stop", self._tell(end_only=True))
-            return Piece(said, logprobs=self._tell(end_only=True), tool_calls=calls) if said or calls else None
+            return self._piece(said, None, self._tell(end_only=True), calls) if said or calls else None
         text += self._show(self._detokenizer.rest(), None)
         cut = self._stops.stopped
         text += self._stops.rest()
@@ -89,6 +89,15 @@ class Writer:
     ) -> Piece:
         if reason == "stop" and self._calls.called:
             reason = "tool_calls"
+        return self._piece(text, reason, logprobs, calls)
+
+    def _piece(
+        self,
+        text: str,
+        reason: FinishReason | None,
+        logprobs: tuple[TokenLogprob, ...],
+        calls: tuple[ToolCall, ...],
+    ) -> Piece:
         return Piece(text, reason, self._prompt_tokens, self._count, logprobs, calls)
 
     def _show(self, text: str, logprob: TokenLogprob | None) -> str:
