@@ -108,7 +108,8 @@ def show_faults(judged: Mapping[str, Sequence[Judged]]) -> None:
             wrong += is_wrong
             told = f"{value - fmean(own.values()):+.3f}"
             cells.append((f"**{told}**" if has_moved else told) + "*" * is_wrong)
-        print(f"| {measure.name} | " + " | ".join(cells) + " |", flush=True)
+        name = f"1 / {measure.name}" if measure.fewest_read else measure.name
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
     print(f"\n{wrong} of {len(MEASURES) * len(MEANT)} cells are not as meant.\n")
 
 

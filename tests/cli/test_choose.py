@@ -79,6 +79,7 @@ def test_where_nobody_fits_the_json_stands_and_the_sentence_names_the_nearest(tm
         (["scorecard", "llama-2-7b", "--data", "nowhere.jsonl"], "the data file nowhere.jsonl does not exist"),
         (["scorecard", "run/0123"], "is no artefact of the workspace"),
         (["scorecard", "llama-2-7b", "--label-rate", "0"], "invalid value"),
+        (["scorecard", "llama-2-7b", "--label-rate", "inf"], "--label-rate has to be a number that ends, not inf."),
     ],
 )
 def test_bad_input_is_refused_in_a_sentence(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -133,3 +134,9 @@ def test_scorecard_of_several_is_a_list_and_of_one_an_object(tmp_path: Path) -> 
     several = json.loads(call(tmp_path / "ws", "scorecard", "llama-2-7b", "smollm2-360m", "--json").out)
     assert [each["model"] for each in several] == ["llama-2-7b", "smollm2-360m"]
     assert sorted(each["standing"]["rank"] for each in several) == [1, 2]
+
+
+def test_a_model_that_is_named_in_two_ways_has_one_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carrara.scorecard.card.find_card", lambda *_: card("own"))
+    told = json.loads(call(tmp_path / "ws", "scorecard", "own", "run/own", "--json").out)
+    assert [each["model"] for each in told] == ["own"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from carrara.models import Model
 from carrara.progress import Silent
-from carrara.recipe import CostRecipe
+from carrara.recipe import CostRecipe, PrepareRecipe
 from carrara.scorecard.candidate import find_candidates
 from carrara.scorecard.choose import Choice, choose_model
 from carrara.scorecard.needs import Needs
@@ -104,6 +106,19 @@ def test_an_embedder_is_for_similarity_and_is_not_tuned(workspace: Workspace) ->
     assert found["recommendation"]["plan"] is None
 
 
+def test_an_embedder_that_memory_does_not_hold_falls(workspace: Workspace) -> None:
+    fallen = _choose(workspace, Needs("similarity", memory=0.5e9)).field
+    why = next(each.misses for each in fallen if each.candidate.name == "all-minilm-l6-v2")
+    assert [miss.sentence for miss in why] == ["Running it takes 0.7 GB, and the limit is 0.5 GB."]
+
+
+def test_who_cannot_do_the_task_is_never_the_nearest(workspace: Workspace) -> None:
+    """The embedder would take least memory, and no memory makes it write."""
+    choice = _choose(workspace, Needs("generate", memory=0.5e9))
+    assert choice.winner is None
+    assert "nearest is smollm2-135m" in choice.refusal()
+
+
 def test_the_contract(workspace: Workspace) -> None:
     found = _choose(workspace, ROOMY).to_json()
     assert json.loads(json.dumps(found, allow_nan=False)) is not None
@@ -133,8 +148,6 @@ def test_a_model_of_the_workspace_is_a_candidate_and_a_run_has_no_published_scor
 def test_a_dataset_sets_the_plan_and_without_held_out_rows_a_note_says_so(
     workspace: Workspace, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from carrara.recipe import PrepareRecipe
-
     rows = write_pairs(tmp_path_factory.mktemp("rows") / "rows.jsonl", 60)
     options = PrepareRecipe(test=0.0, validation=0.0, against=())
     dataset = prepared(workspace, rows, options)
@@ -142,7 +155,28 @@ def test_a_dataset_sets_the_plan_and_without_held_out_rows_a_note_says_so(
     assert choice.winner
     assert choice.winner.plan
     assert choice.winner.plan.tokens < 60 * 100
-    assert "has no held-out rows" in choice.notes[0]
+    assert any("has no held-out rows" in note for note in choice.notes)
+    assert "tokens, by their letters" in choice.notes[0]
+
+
+def test_rows_in_other_letters_are_more_tokens_and_long_ones_are_cut(
+    workspace: Workspace, tiny_model: Model, tmp_path: Path
+) -> None:
+    """A model of 256 tokens is planned on rows of 256, and the reader is told; Greek takes about a token a letter."""
+    rows = [{"prompt": f"{n} {'λόγος ' * 300}", "completion": f"yes {n}"} for n in range(60)]
+    (tmp_path / "greek.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    dataset = prepared(workspace, tmp_path / "greek.jsonl", PrepareRecipe(against=()))
+    choice = choose_model(workspace, Needs("chat"), dataset, read_weights("cost=50"), CostRecipe(), Silent())
+    found = next(each for each in choice.field if each.candidate.here)
+    train = dataset.artefact.summary["splits"]["train"]
+    assert found.plan
+    assert found.plan.tokens <= train * 256
+    assert choice.winner is found
+    told = f"{train} of {train} training rows look longer than the 256 tokens that {tiny_model.name} holds"
+    assert any(note.startswith(told) for note in choice.notes)
+    large = next(each for each in choice.field if each.candidate.name == "llama-3.1-8b-instruct")
+    assert large.plan
+    assert 1500 * train < large.plan.tokens < 2000 * train
 
 
 def test_a_damaged_model_is_left_out_and_named(workspace: Workspace) -> None:

@@ -12,6 +12,7 @@ from carrara.models.catalogue import PublishedScore
 from carrara.recipe import CostRecipe
 from carrara.scorecard.assumed import USUAL, glance, plans_of
 from carrara.scorecard.candidate import Candidate
+from carrara.scorecard.card import kept_figures
 from carrara.scorecard.figure import Criterion, Figure
 from carrara.scorecard.rank import rank_field
 from carrara.scorecard.weigh import Scores
@@ -36,7 +37,7 @@ def _keep(workspace: Workspace, model: Artefact, criterion: Criterion, *figures:
 
 def _rank(workspace: Workspace, candidates: list[Candidate]) -> list[Scores]:
     plans = [plans_of(each, USUAL, glance(64e9), CostRecipe()) for each in candidates]
-    return [*rank_field(workspace, candidates, plans, "generate")]
+    return [*rank_field(candidates, plans, "generate", kept_figures(workspace))]
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_accuracy_on_other_rows_is_not_compared(workspace: Workspace, three: lis
     found = [each["accuracy"] for each in _rank(workspace, three)]
     assert found[0].likely < found[1].likely
     plans = [plans_of(each, USUAL, glance(64e9), CostRecipe()) for each in three]
-    asked = [each["accuracy"] for each in rank_field(workspace, three, plans, "generate", rows="a")]
+    asked = [each["accuracy"] for each in rank_field(three, plans, "generate", kept_figures(workspace, "a"))]
     assert asked[0].likely == pytest.approx(asked[1].likely)  # of rows "a" only the first was measured
 
 
@@ -131,3 +132,23 @@ def test_a_run_that_gives_more_away_than_its_base_stands_below_it(workspace: Wor
         each["privacy"] for each in _rank(workspace, [*three[:2], replace(three[0], name="run", here=run)])
     )
     assert of_run.likely < 0.5 < of_base.likely
+
+
+def test_what_hardly_differs_hardly_counts(workspace: Workspace, three: list[Candidate]) -> None:
+    """A hundredth of the value is no standard deviation, though it is all that two differ by."""
+    for model, value in zip(three[:2], (0.990, 1.000), strict=True):
+        assert model.here
+        _keep(workspace, model.here, "creativity", measured("novelty", value, 0.001))
+    found = [each["creativity"].likely for each in _rank(workspace, three)]
+    assert found[0] < found[1] < found[0] + 0.05
+
+
+def test_a_figure_that_stands_alone_is_not_what_a_score_was_told_from(
+    workspace: Workspace, three: list[Candidate]
+) -> None:
+    assert three[0].here
+    _keep(workspace, three[0].here, "creativity", measured("novelty", 0.5))
+    _keep(workspace, three[0].here, "accuracy", measured("held-out accuracy", 0.5), rows="a")
+    first = _rank(workspace, three)[0]
+    assert first["creativity"].kind == "unknown"
+    assert first["accuracy"].kind == "derived"

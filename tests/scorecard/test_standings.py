@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from carrara.models import Model
@@ -10,12 +14,17 @@ from carrara.progress import Silent
 from carrara.recipe import CostRecipe
 from carrara.scorecard import standings
 from carrara.scorecard.assumed import glance
-from carrara.scorecard.card import find_card
+from carrara.scorecard.card import Card, find_card
 from carrara.scorecard.cost import Prices
+from carrara.scorecard.figure import Criterion, Figure
 from carrara.scorecard.standings import Standing, Standings, stand
 from carrara.scorecard.weigh import read_weights
 from carrara.workspace import Workspace
-from tests.scorecard.invented import card
+from tests.scorecard.invented import card, measured
+
+
+def _copy(folder: Path, to: Path) -> None:
+    shutil.copytree(folder, to, dirs_exist_ok=True)
 
 
 def _stand(workspace: Workspace, weights: str) -> Standings:
@@ -72,3 +81,34 @@ def test_the_order_of_the_cards_does_not_matter(
     cards = [find_card(workspace, name, None, prices, False, Silent()) for name in ("llama-2-7b", "smollm2-360m")]
     one, other = (stand(workspace, own, read_weights(weights), Silent()) for own in (cards, cards[::-1]))
     assert one == other
+
+
+def test_what_is_weighed_is_what_the_cards_say(workspace: Workspace, tiny_model: Model) -> None:
+    """Two artefacts of which nothing is kept: all that is known of them is in these cards."""
+    other = workspace.make("model", {"tiny": "again"}, lambda draft: _copy(tiny_model.path, draft.path), name="other")
+    sources = (tiny_model.source.reference, other.reference)
+
+    def told(source: str, value: float, rows: str) -> Card:
+        figures: dict[Criterion, list[Figure]] = {
+            "creativity": [measured("creativity", value)],
+            "accuracy": [measured("held-out accuracy", value)],
+        }
+        return replace(card(source, figures), source=source, rows=rows)
+
+    def first(values: tuple[float, float], rows: tuple[str, str], weights: str) -> list[float]:
+        cards = [told(*each) for each in zip(sources, values, rows, strict=True)]
+        found = stand(workspace, cards, read_weights(weights), Silent())
+        assert found
+        by_model = {each.model: each.score.likely for each in found.ranked}
+        return [by_model[source] for source in sources]
+
+    creative = "accuracy=0,creativity=1,privacy=0,ease_of_use=0,cost=0"
+    low, high = first((0.2, 0.8), ("", ""), creative)
+    assert low < 0.45 < 0.55 < high
+    high, low = first((0.8, 0.2), ("", ""), creative)
+    assert low < 0.45 < 0.55 < high
+    able = "accuracy=1,creativity=0,privacy=0,ease_of_use=0,cost=0"
+    alike = first((0.2, 0.8), ("a", "b"), able)
+    assert alike[0] == pytest.approx(alike[1])  # measured on other rows
+    apart = first((0.2, 0.8), ("a", "a"), able)
+    assert apart[0] < apart[1]

@@ -71,6 +71,15 @@ def test_a_difference_that_is_but_rounding_is_none() -> None:
     )
 
 
+def test_a_criterion_that_alone_decides_cannot_be_taken_away() -> None:
+    """At 0 nothing would be left that decides."""
+    first, second = _scores(0.9, 0.5, 0.5, 0.5, 0.3), _scores(0.5, 0.5, 0.5, 0.5, 0.6)
+    alone = read_weights("accuracy=2,creativity=0,privacy=0,ease_of_use=0,cost=0")
+    found = {each.criterion: each.at for each in switches([first, second], alone)}
+    assert found["accuracy"] is None
+    assert found["cost"] == pytest.approx(8 / 3)
+
+
 @given(st.lists(st.tuples(NUMBER, NUMBER, NUMBER, NUMBER, NUMBER), min_size=2, max_size=5), st.sampled_from(CRITERIA))
 def test_short_of_the_switch_the_winner_stays_and_beyond_it_goes(
     drawn: list[tuple[float, ...]], criterion: Criterion

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,12 +55,16 @@ def scorecard_command(
     from carrara.workspace import open_workspace, user_path
 
     recipe = make_recipe({"cost": cost_section(per_hour, per_kwh, watts, currency)}, where="the options")
+    for option, number in (("--label-rate", label_rate), ("--label-wage", label_wage), ("--api-price", api_price)):
+        if number is not None and not math.isfinite(number):
+            raise Refusal(f"{option} has to be a number that ends, not {number}.")
     prices = Prices(recipe.cost, label_rate, label_wage, api_price)
     weighed = read_weights(weights)
     if page and not user_path(str(page)).absolute().parent.is_dir():
         raise Refusal(f"the folder of --page {page} does not exist; make it, or name another place.")
     store, progress = open_workspace(workspace), make_progress()
-    cards = [find_card(store, model, data, prices, probe, progress) for model in dict.fromkeys(models)]
+    found = [find_card(store, model, data, prices, probe, progress) for model in dict.fromkeys(models)]
+    cards = [*{card.source or card.model: card for card in found}.values()]  # a model may be named in two ways
     standings = stand(store, cards, weighed, progress) if len(cards) > 1 else None
     if weights and standings is None:
         progress.say("--weights does nothing: it weighs models against each other, and there are not two to weigh")

@@ -30,7 +30,7 @@ def by_likeness(item: Item, written: Written, recited: Recited | None = None) ->
         "missing_end": float(not written.ended),
         "words": float(len(text.split())),
     }
-    return _measured(measures | ({"recited": recited.share(text)} if recited else {}))
+    return _measured(measures | ({"recited": recited.share(text) or 0.0} if recited else {}))
 
 
 def by_truth(item: Item, written: Written) -> dict[str, Any]:

@@ -36,7 +36,8 @@ Told = tuple[str, Figure]  # a figure, and the digest of the rows that it was to
 class Card:
     """What is known of a model. `about` says what it was tuned from and on; `seconds` what measuring took.
 
-    `source` is the artefact that it is about, None for a model that is not here.
+    `source` is the artefact that it is about, None for a model that is not here; `rows` the digest of the dataset that
+    its accuracy was measured on.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Card:
     about: Mapping[str, str]
     criteria: Mapping[Criterion, tuple[Figure, ...]]
     seconds: float
+    rows: str = ""
 
     def to_json(self) -> dict[str, Any]:
         told = {name: [figure.to_json() for figure in figures] for name, figures in self.criteria.items()}
@@ -91,7 +93,8 @@ def make_card(subject: Subject, prices: Prices, probe: bool = False) -> Card:
     if probe:
         found["accuracy"] += tuple(accuracy.learning_curve(subject))
     found["cost"] += tuple(cost.price(found["cost"], prices))
-    return Card(subject.model.name, _source(subject), _about(subject), found, seconds)
+    rows = subject.dataset.artefact.digest if subject.dataset else ""
+    return Card(subject.model.name, _source(subject), _about(subject), found, seconds, rows)
 
 
 def published_card(entry: CatalogueModel, prices: Prices) -> Card:
@@ -124,7 +127,7 @@ def kept_figures(workspace: Workspace, rows: str | None = None) -> dict[str, dic
         if is_of_others or is_foreign or artefact.made_by["format"] != _ROOMS[criterion].FORMAT:
             continue
         stored = json.loads((artefact.path / _FIGURES).read_text(encoding="utf-8"))
-        asked = str(artefact.made_by["dataset"]) if criterion == "accuracy" else ""
+        asked = str(artefact.made_by["dataset"] or "") if criterion == "accuracy" else ""
         told = [(asked, figure_from_json(row)) for row in stored]
         found.setdefault(artefact.inputs["model"], {}).setdefault(criterion, told)
     return found

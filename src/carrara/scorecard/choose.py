@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from carrara.progress import Progress
 from carrara.recipe import CostRecipe
 from carrara.scorecard.assumed import USUAL, glance, method_for, plans_of
 from carrara.scorecard.candidate import Candidate, find_candidates
+from carrara.scorecard.card import kept_figures
 from carrara.scorecard.figure import CRITERIA
 from carrara.scorecard.limits import Miss, find_misses, nobody_fits
 from carrara.scorecard.needs import Needs
@@ -23,8 +25,8 @@ from carrara.scorecard.rank import rank_field
 from carrara.scorecard.weigh import Scores, Switch, Weights, switches, total
 from carrara.workspace import Workspace
 
-_CHARACTERS = 4  # of a token, about, in English prose; and what a template adds to a row
-_TEMPLATE = 20
+_LETTERS, _BYTES = 4, 2  # of a token, about: ASCII letters, and bytes of all others in UTF-8
+_TEMPLATE = 20  # tokens that a template adds to a row
 
 
 @dataclass(frozen=True)
@@ -127,15 +129,16 @@ def choose_model(
     rows = _lengths(dataset) if dataset else USUAL
     machine = glance(needs.memory)
     candidates = find_candidates(workspace, progress)
-    plans = [plans_of(candidate, rows, machine, cost) for candidate in candidates]
-    scored = rank_field(workspace, candidates, plans, needs.task, dataset.artefact.digest if dataset else None)
+    plans = [plans_of(candidate, _cut(rows, candidate), machine, cost) for candidate in candidates]
+    kept = kept_figures(workspace, dataset.artefact.digest if dataset else None)
+    scored = rank_field(candidates, plans, needs.task, kept)
     field = [
-        _judged(candidate, needs, own, rows, scores, weights)
+        _judged(candidate, needs, own, _cut(rows, candidate), scores, weights)
         for candidate, own, scores in zip(candidates, plans, scored, strict=True)
     ]
     ordered = _in_order(field)
     moves = switches([each.scores for each in ordered if each.rank], weights) if ordered and ordered[0].rank else []
-    return Choice(tuple(ordered), needs, weights, tuple(moves), tuple(_notes(dataset, ordered, machine)))
+    return Choice(tuple(ordered), needs, weights, tuple(moves), tuple(_notes(dataset, rows, ordered, machine)))
 
 
 def _judged(
@@ -159,17 +162,29 @@ def _in_order(field: Sequence[Ranked]) -> list[Ranked]:
 
 
 def _lengths(dataset: Dataset) -> Lengths:
-    """The tokens of the dataset's rows, told from their characters, since no tokenizer is loaded."""
+    """The tokens of the dataset's rows, told from their letters, since no tokenizer is loaded."""
     train, answers, everything = [], 0, 0
     for example in dataset.each("train"):
-        texts = sum(len(message.text) for message in example.messages)
-        train.append(texts // _CHARACTERS + _TEMPLATE)
-        answers, everything = answers + len(example.answer), everything + texts
-    held = [sum(map(len, example.texts)) // _CHARACTERS + _TEMPLATE for example in dataset.each("validation")]
+        tokens = sum(_tokens(message.text) for message in example.messages)
+        train.append(tokens + _TEMPLATE)
+        answers, everything = answers + _tokens(example.answer), everything + tokens
+    held = [sum(map(_tokens, example.texts)) + _TEMPLATE for example in dataset.each("validation")]
     return Lengths(train, held, answers / max(1, everything))
 
 
-def _notes(dataset: Dataset | None, field: Sequence[Ranked], machine: Machine) -> list[str]:
+def _tokens(text: str) -> int:
+    plain = len(text.encode("ascii", "ignore"))
+    return plain // _LETTERS + (len(text.encode("utf-8", "surrogatepass")) - plain) // _BYTES
+
+
+def _cut(rows: Lengths, candidate: Candidate) -> Lengths:
+    """The rows as the candidate would be tuned on them: no longer than what it holds."""
+    context = candidate.context or math.inf
+    train, held = ([int(min(each, context)) for each in split] for split in (rows.train, rows.validation))
+    return replace(rows, train=train, validation=held)
+
+
+def _notes(dataset: Dataset | None, rows: Lengths, field: Sequence[Ranked], machine: Machine) -> list[str]:
     """What a reader must know beside the figures."""
     notes: list[str] = []
     first = field[0] if field and field[0].rank else None
@@ -177,6 +192,15 @@ def _notes(dataset: Dataset | None, field: Sequence[Ranked], machine: Machine) -
         room = f"{machine.working_memory / 1e9:.1f} GB"
         notes.append(
             f"{first.candidate.name} may need more memory than {room}; tune with tune.micro_batch_tokens: auto."
+        )
+    if dataset:
+        notes.append(
+            f"The rows are taken for {sum(rows.train):,} tokens, by their letters; `carrara tune` counts them first."
+        )
+    if first and first.candidate.context and (cut := sum(each > first.candidate.context for each in rows.train)):
+        notes.append(
+            f"{cut:,} of {len(rows.train):,} training rows look longer than the {first.candidate.context:,} tokens "
+            f"that {first.candidate.name} holds; what is over would be cut: split them, or ask for more with --context."
         )
     if dataset and next(dataset.each("test"), None) is None:
         notes.append(

@@ -9,6 +9,7 @@ from itertools import combinations
 
 from carrara.models.plan import Plan
 from carrara.scorecard.candidate import Candidate
+from carrara.scorecard.cost.serving import memory_figure
 from carrara.scorecard.needs import Needs
 
 
@@ -28,7 +29,7 @@ def find_misses(candidate: Candidate, needs: Needs, plans: Mapping[str, Plan]) -
         lambda: _licence(candidate, needs),
         lambda: _context(candidate, needs),
         lambda: _language(candidate, needs),
-        lambda: _memory(needs, plans),
+        lambda: _memory(needs, plans) if plans else _memory_to_serve(candidate, needs),
         lambda: _budget(needs, plans),
     )
     return [miss for check in checks for miss in check()]
@@ -73,7 +74,7 @@ def _language(candidate: Candidate, needs: Needs) -> Iterator[Miss]:
 
 
 def _memory(needs: Needs, plans: Mapping[str, Plan]) -> Iterator[Miss]:
-    if not plans or any(plan.fits for plan in plans.values()):
+    if any(plan.fits for plan in plans.values()):
         return
     least = min(plans.values(), key=lambda plan: plan.memory.likely)
     needed = least.memory.shown(lambda value: f"{value / 1e9:.1f}")
@@ -84,6 +85,15 @@ def _memory(needs: Needs, plans: Mapping[str, Plan]) -> Iterator[Miss]:
     by = least.memory.likely / needs.memory if needs.memory else math.inf
     why = "" if least.reason.endswith("GB more") else f" and {least.reason}"
     yield Miss(limit, f"Tuning it takes {needed} GB at the least ({least.method}){why}, and {room}.", by)
+
+
+def _memory_to_serve(candidate: Candidate, needs: Needs) -> Iterator[Miss]:
+    """Of a model that is not tuned."""
+    takes = float(memory_figure(candidate.shape, candidate.parameters).value or 0)
+    if needs.memory and takes * 1e9 > needs.memory:
+        limit = needs.memory / 1e9
+        told = f"Running it takes {takes:.1f} GB, and the limit is {limit:g} GB."
+        yield Miss(f"--memory {limit:g}GB", told, takes / limit)
 
 
 def _budget(needs: Needs, plans: Mapping[str, Plan]) -> Iterator[Miss]:
@@ -102,8 +112,8 @@ def _budget(needs: Needs, plans: Mapping[str, Plan]) -> Iterator[Miss]:
 def nobody_fits(names: Sequence[str], missed: Sequence[Sequence[Miss]]) -> str:
     """Who comes nearest and what it misses; and which limits contradict each other, if no single one rules out all."""
 
-    def distance(misses: Sequence[Miss]) -> tuple[int, float]:
-        return len(misses), sum(min(miss.by, 1e6) for miss in misses)
+    def distance(misses: Sequence[Miss]) -> tuple[bool, int, float]:
+        return _is_unable({miss.limit for miss in misses}), len(misses), sum(min(miss.by, 1e6) for miss in misses)
 
     nearest, misses = min(zip(names, missed, strict=True), key=lambda pair: distance(pair[1]))
     reasons = " ".join(miss.sentence for miss in misses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, replace
 from statistics import fmean, pstdev
 
@@ -11,17 +11,17 @@ from carrara.models.fitted import TIME_SPREAD
 from carrara.models.interval import Interval
 from carrara.models.plan import Plan
 from carrara.scorecard.candidate import Candidate
-from carrara.scorecard.card import Told, kept_figures, published_figures
+from carrara.scorecard.card import Told, published_figures
 from carrara.scorecard.figure import BASE, CHANGE, CRITERIA, Criterion, Figure, Kind
 from carrara.scorecard.meta_analysis import Column, abilities, logit, scores
 from carrara.scorecard.needs import Task
 from carrara.scorecard.weigh import Score
-from carrara.workspace import Workspace
 
 # Standard deviations of published scores and of models of one size, on the scale of `logit`. With these, 97 % of the
 # catalogue's 217 scores that share a protocol lie in the 95 % interval that is foretold when their model has none.
 _NOISE, _SPREAD = 0.2, 0.3
 _PART = 0.7  # how far one measure may be from its criterion, in standard deviations of the measure
+_NOTABLE = 0.1  # of a measure's largest value, below which differences count for less than a standard deviation
 _Z90, _Z95 = 1.645, 1.96
 _SIMILARITY = "stsb"  # the one benchmark of similarity that the catalogue has scores of
 _TOLD: tuple[Criterion, ...] = ("accuracy", "creativity", "privacy", "ease_of_use")
@@ -33,13 +33,12 @@ Known = Mapping[Criterion, Sequence[Told]]
 
 
 def rank_field(
-    workspace: Workspace,
     candidates: Sequence[Candidate],
     plans: Sequence[Mapping[str, Plan]],
     task: Task,
-    rows: str | None = None,
+    kept: Mapping[str, Mapping[Criterion, Sequence[Told]]],
 ) -> list[dict[Criterion, Score]]:
-    """The scores of each candidate; of accuracy only what was measured on `rows`, a dataset's digest, if any are named.
+    """The scores of each candidate; `kept` holds what cards measured, by the model's artefact.
 
     A score is the share of the field that a candidate is better than, as `meta_analysis.scores` tells it, so that
     criteria can be added up. Four criteria are told from figures that say which end is good: a figure counts by how it
@@ -49,7 +48,6 @@ def rank_field(
     context and template counts for privacy and ease of use. Cost is the time of tuning with LoRA; on one machine energy
     and money follow it.
     """
-    kept = kept_figures(workspace, rows)
     known = [_known(candidate, task, kept) for candidate in candidates]
     _lend_to_bases(candidates, known)
     found: dict[Criterion, list[Interval]] = {}
@@ -59,20 +57,33 @@ def rank_field(
         elif criterion == "accuracy":
             found[criterion] = scores(_accuracy(candidates, known, task))
         else:
-            columns = _alike([each[criterion] for each in known])
+            columns = [_column(group) for group in _alike([each[criterion] for each in known])]
             found[criterion] = scores(abilities(columns, [0.0] * len(candidates), 1.0))
     return [
-        {name: Score(**asdict(found[name][place]), kind=_kind(name, candidate, own)) for name in CRITERIA}
-        for place, (candidate, own) in enumerate(zip(candidates, known, strict=True))
+        {name: Score(**asdict(found[name][place]), kind=kind) for name, kind in kinds.items()}
+        for place, kinds in enumerate(_kinds(candidates, known, task))
     ]
 
 
-def _kind(criterion: Criterion, candidate: Candidate, known: Known) -> Kind:
-    """The best kind among what a score was told from; of accuracy, what size lets expect is derived."""
-    kinds: set[Kind] = {"derived"} if criterion in ("accuracy", "cost") else set()
-    kinds |= {figure.kind for _, figure in known.get(criterion, ()) if figure.better}
-    if criterion == "accuracy" and candidate.published and candidate.published.scores:
-        kinds.add("published")
+def _kinds(candidates: Sequence[Candidate], known: Sequence[Known], task: Task) -> list[dict[Criterion, Kind]]:
+    """The best kind among what each score was told from; of accuracy, what size lets expect is derived."""
+    found: list[dict[Criterion, set[Kind]]] = [{name: set() for name in CRITERIA} for _ in candidates]
+    for kinds in found:
+        kinds["cost"].add("derived")
+        if task != "similarity":
+            kinds["accuracy"].add("derived")
+    for criterion in _TOLD:
+        for group in _alike([each[criterion] for each in known]):
+            for place, figure in group.items():
+                if criterion != "accuracy" or figure.kind == "measured":
+                    found[place][criterion].add(figure.kind)
+    for group in _published(candidates, task).values():
+        for place in group:
+            found[place]["accuracy"].add("published")
+    return [{name: _best(kinds) for name, kinds in each.items()} for each in found]
+
+
+def _best(kinds: Set[Kind]) -> Kind:
     for kind in _KINDS:
         if kind in kinds:
             return kind
@@ -140,6 +151,15 @@ def _cheapness(candidate: Candidate, plans: Mapping[str, Plan], task: Task) -> I
 
 def _accuracy(candidates: Sequence[Candidate], known: Sequence[Known], task: Task) -> list[Interval]:
     """From published scores by protocol, and from what was measured of those on the same rows."""
+    columns = [Column(values, dict.fromkeys(values, _NOISE)) for values in _published(candidates, task).values()]
+    own = _alike([[told for told in each["accuracy"] if told[1].kind == "measured"] for each in known])
+    scaled = [Column(_scaled(each.values), _scaled(each.noise)) for each in map(_column, own)]
+    sizes = [math.log2(each.parameters) if task != "similarity" else 0.0 for each in candidates]
+    return abilities([*columns, *scaled], sizes, _SPREAD)
+
+
+def _published(candidates: Sequence[Candidate], task: Task) -> dict[tuple[object, ...], dict[int, float]]:
+    """The published scores that tell of the task, by what has to be alike for two to be compared."""
     groups: dict[tuple[object, ...], dict[int, float]] = {}
     for place, candidate in enumerate(candidates):
         for score in candidate.published.scores if candidate.published else ():
@@ -147,31 +167,29 @@ def _accuracy(candidates: Sequence[Candidate], known: Sequence[Known], task: Tas
             if is_asked and score.source.strip():  # what names no source was published nowhere
                 key = (score.benchmark, score.metric, score.shots, score.protocol)
                 groups.setdefault(key, {})[place] = logit(score.value)
-    columns = [Column(values, dict.fromkeys(values, _NOISE)) for values in groups.values()]
-    own = _alike([[told for told in each["accuracy"] if told[1].kind == "measured"] for each in known])
-    scaled = [Column(_scaled(each.values), _scaled(each.noise)) for each in own]
-    sizes = [math.log2(each.parameters) if task != "similarity" else 0.0 for each in candidates]
-    return abilities([*columns, *scaled], sizes, _SPREAD)
+    return groups
 
 
 def _scaled(values: Mapping[int, float]) -> dict[int, float]:
     return {place: _SPREAD * value for place, value in values.items()}
 
 
-def _alike(known: Sequence[Sequence[Told]]) -> list[Column]:
-    """A column for each measure that at least two candidates have, in standard deviations of it."""
+def _alike(known: Sequence[Sequence[Told]]) -> list[dict[int, Figure]]:
+    """The figures of each measure that at least two candidates have, by the candidate's place."""
     groups: dict[tuple[str, ...], dict[int, Figure]] = {}
     for place, found in enumerate(known):
         for asked, figure in found:
             counts = isinstance(figure.value, (bool, int, float)) and figure.better
             if counts and not figure.measure.endswith((BASE, CHANGE)):
                 groups.setdefault((figure.measure, figure.unit, figure.kind, asked), {})[place] = figure
-    return [_column(group) for group in groups.values() if len(group) > 1]
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _column(group: Mapping[int, Figure]) -> Column:
+    """In standard deviations of the measure, or in tenths of its largest value where they differ by less."""
     numbers = {place: float(figure.value or 0) for place, figure in group.items()}
-    middle, width = fmean(numbers.values()), pstdev(numbers.values()) or 1.0
+    largest = max(map(abs, numbers.values()))
+    middle, width = fmean(numbers.values()), max(pstdev(numbers.values()), _NOTABLE * largest) or 1.0
     sign = 1 if next(iter(group.values())).better == "higher" else -1
     noise = {place: math.hypot(_PART, _error(figure) / width) for place, figure in group.items()}
     return Column({place: sign * (number - middle) / width for place, number in numbers.items()}, noise)

@@ -11,7 +11,8 @@ from carrara.progress import Progress
 from carrara.recipe import CostRecipe
 from carrara.scorecard.assumed import USUAL, glance, plans_of
 from carrara.scorecard.candidate import Candidate, find_candidates
-from carrara.scorecard.card import Card
+from carrara.scorecard.card import Card, Told, kept_figures
+from carrara.scorecard.figure import Criterion
 from carrara.scorecard.rank import rank_field
 from carrara.scorecard.weigh import Scores, Switch, Weights, switches, told_switches, total
 from carrara.workspace import Workspace
@@ -65,7 +66,7 @@ def stand(workspace: Workspace, cards: Sequence[Card], weights: Weights, progres
     candidates = find_candidates(workspace, progress)
     machine = glance(None)
     plans = [plans_of(candidate, USUAL, machine, CostRecipe()) for candidate in candidates]
-    scored = rank_field(workspace, candidates, plans, "generate")
+    scored = rank_field(candidates, plans, "generate", {**kept_figures(workspace), **_told(cards)})
     found: list[Standing] = []
     for card in cards:
         place = next((place for place, each in enumerate(candidates) if _is_about(card, each)), None)
@@ -79,6 +80,18 @@ def stand(workspace: Workspace, cards: Sequence[Card], weights: Weights, progres
         return None
     ranked = sorted(found, key=lambda each: (-each.score.likely, each.model))
     return Standings(tuple(ranked), weights, tuple(switches([each.scores for each in ranked], weights)))
+
+
+def _told(cards: Sequence[Card]) -> dict[str, dict[Criterion, list[Told]]]:
+    """What these very cards say, by the model's artefact, though others of the same models may be newer."""
+    return {
+        card.source: {
+            name: [(card.rows if name == "accuracy" else "", figure) for figure in figures]
+            for name, figures in card.criteria.items()
+        }
+        for card in cards
+        if card.source
+    }
 
 
 def _is_about(card: Card, candidate: Candidate) -> bool:

@@ -107,7 +107,8 @@ def _switch(ranked: Sequence[Scores], weights: Weights, criterion: Criterion) ->
         if abs(leads[criterion]) < _EVEN:
             continue
         move = -sum(weights[name] * lead for name, lead in leads.items()) / leads[criterion]
-        if weights[criterion] + move >= 0:
+        others = any(weight for name, weight in weights.items() if name != criterion)
+        if weights[criterion] + move >= 0 and others:  # without others, nothing decides at 0
             found.append((abs(move), weights[criterion] + move, place))
     if not found:
         return Switch(criterion, weights[criterion], None, None)

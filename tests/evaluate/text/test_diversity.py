@@ -12,8 +12,8 @@ from carrara.evaluate.text.diversity import (
     compression,
     distinct,
     distinct_among,
+    factors_a_word,
     has_loop,
-    mtld,
     repeated,
     self_bleu,
 )
@@ -53,26 +53,38 @@ def test_distinct_among_more_than_there_are_is_not_known() -> None:
 
 def test_mtld_of_the_words_that_its_authors_count() -> None:
     """The example in McCarthy and Jarvis 2010: after "of the people by the people" four of six words are different."""
-    assert mtld(["of the people by the people"], 6) == pytest.approx((6 / 1 + 6 / (1 + 0 / 0.28)) / 2)
-    assert mtld(["of the people by the people for the people"], 9) == pytest.approx(9.0)
-    assert mtld(["a b c a"], 4) == pytest.approx(4 / (0.25 / 0.28))  # no factor is full: a part of one
-    assert mtld(["a b c", "d e"], 5) == 5.0
-    assert mtld([""], 0) == mtld([], 0) == 0.0
+    assert factors_a_word(["of the people by the people"], 6) == pytest.approx(1 / 6)
+    assert factors_a_word(["of the people by the people for the people"], 9) == pytest.approx(1 / 9)
+    assert factors_a_word(["a b c a"], 4) == pytest.approx(0.25 / 0.28 / 4)  # no factor is full: a part of one
+    assert factors_a_word(["a b c", "d e"], 5) == 0.0
 
 
 def test_mtld_adds_up_the_words_and_factors_of_texts() -> None:
     full, part = "of the people by the people", "a b c a"
-    assert mtld([full, part], 10) == pytest.approx(10 / (1 + 0.25 / 0.28))
+    assert factors_a_word([full, part], 10) == pytest.approx((1 + 0.25 / 0.28) / 10)
+
+
+def test_the_more_words_come_again_the_higher() -> None:
+    """Of four texts of 32 words, with none to four words that come again; the mean of MTLD would not be in order."""
+    texts = [[f"{text}w{n}" for n in range(32)] for text in range(4)]
+    found: list[float | None] = []
+    for again in range(5):
+        found.append(factors_a_word([" ".join(text) for text in texts], 48))
+        if again < 4:
+            texts[again][31] = texts[again][0]
+    assert found == sorted(found, key=lambda each: each or 0.0)
+    assert len(set(found)) == 5
 
 
 def test_mtld_of_few_words_is_not_known() -> None:
-    assert mtld(["a b c", "d e"], 6) is mtld([], 1) is None
+    assert factors_a_word(["a b c", "d e"], 6) is factors_a_word([], 1) is None
 
 
 def test_mtld_hardly_hangs_on_length() -> None:
     draw = random.Random(5)
     words = draw.choices([f"w{n}" for n in range(40)], k=3000)
-    assert mtld([" ".join(words[:500])], 500) == pytest.approx(mtld([" ".join(words)], 500), rel=0.1)
+    part, whole = (factors_a_word([" ".join(some)], 500) for some in (words[:500], words))
+    assert part == pytest.approx(whole, rel=0.1)
 
 
 def test_self_bleu() -> None:
@@ -147,7 +159,7 @@ def test_compression() -> None:
 def test_any_texts_have_shares(texts: list[str], n: int) -> None:
     assert 0.0 <= distinct(texts, n) <= 1.0
     assert 0.0 <= self_bleu(texts) <= 1.0
-    assert (mtld(texts, 3) is None) == (distinct_among(texts, 1, 3) is None)
+    assert (factors_a_word(texts, 3) is None) == (distinct_among(texts, 1, 3) is None)
     among = distinct_among(texts, n, 3)
     assert among is None or 1 / 3 - 1e-9 <= among <= 1.0 + 1e-9
     assert compression(texts) > 0.0

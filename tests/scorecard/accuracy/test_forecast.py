@@ -93,9 +93,18 @@ def test_a_share_stays_a_share() -> None:
 
 def test_a_curve_that_never_changed_is_no_error() -> None:
     seen = _certain(np.full(5, 0.25))
-    value, (low, high) = fit_curve(ROWS.tolist(), seen, np.ones_like(seen), (0, 1), seed=0).at(3000)
+    value, (low, high) = fit_curve(ROWS.tolist(), seen, np.ones_like(seen), (0, np.inf), seed=0).at(3000)
     assert value == pytest.approx(0.25, abs=1e-6)
     assert high - low < 1e-6
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_shares_that_never_left_their_end_are_not_certain(share: float) -> None:
+    """Of 20 held-out rows none right, or all, at each size: 60 more may well differ."""
+    tops = np.full((3, 20), share)
+    _, (low, high) = fit_curve([100, 300, 1000], tops, np.ones_like(tops), (0, 1), seed=0).at(3000)
+    assert 0.01 < high - low < 0.5
+    assert share in (low, high) or min(abs(share - low), abs(share - high)) < 0.02
 
 
 def test_a_forecast_is_the_same_each_time() -> None:

@@ -13,12 +13,13 @@ from carrara.data.dataset import Dataset
 from carrara.errors import Refusal
 from carrara.evaluate.heldout import heldout_rows
 from carrara.evaluate.scorer import Scorer
+from carrara.evaluate.scores import Record
 from carrara.models import Model
 from carrara.models.adapters import Adapted, load_together
 from carrara.models.load import load_model
 from carrara.progress import Silent
 from carrara.recipe import CostRecipe, PrepareRecipe
-from carrara.scorecard.accuracy.baseline import baseline
+from carrara.scorecard.accuracy.baseline import _labels, baseline
 from carrara.scorecard.accuracy.heldout import MOST_ROWS, held_out_rows, judge
 from carrara.scorecard.figure import Figure
 from carrara.scorecard.subject import Pair, Subject
@@ -33,6 +34,32 @@ def write_labelled(path: Path, count: int = 150) -> Path:
     rows = [{"prompt": f"Is {n * 7919} so?", "completion": _LABELS[min(n % 5, 2)]} for n in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
+
+
+def _write_scored(path: Path, count: int) -> Path:
+    """Pairs of sentences with seven scores."""
+    rows = [
+        f"The {n} cats sat.,{'The' if n % 2 else 'No'} {n} dogs {'sat' * (n % 3)}.,{n % 7 / 2}" for n in range(count)
+    ]
+    path.write_text("sentence1,sentence2,score\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+_RIGHT = Record(
+    task="heldout",
+    item=0,
+    id="0",
+    question="",
+    choices=["no", "yes"],
+    prompt_sha256="",
+    gold=1,
+    prediction=1,
+    value=0.1,
+    correct=True,
+    tokens=2,
+    bytes=4,
+    seconds=0.0,
+)
 
 
 @pytest.fixture
@@ -107,6 +134,22 @@ def test_figures_of_a_classification(workspace: Workspace, labelled: Dataset, ti
     assert accuracy.interval[1] - accuracy.interval[0] > 5  # also where all are alike
 
 
+def test_where_all_are_right_the_f1_keeps_a_width() -> None:
+    records = [replace(_RIGHT, item=row, id=str(row)) for row in range(40)]
+    accuracy, even = (each for each in _labels(records, "", "how"))
+    assert (accuracy.value, even.value) == (100, 100)
+    assert even.interval == accuracy.interval
+    assert even.interval is not None
+    assert 90 < even.interval[0] < 92
+
+
+def test_a_few_pairs_are_not_ranked(workspace: Workspace, tmp_path: Path, tiny_model: Model) -> None:
+    data = prepared(workspace, _write_scored(tmp_path / "few.csv", 20), PrepareRecipe(test=0.3))
+    found = _figures(workspace, data, tiny_model)["held-out Spearman"]
+    assert found.kind == "unknown"
+    assert found.source.endswith("held-out pairs are too few to rank; hold out 10 or more")
+
+
 def test_figures_of_free_answers(workspace: Workspace, free: Dataset, tiny_model: Model) -> None:
     found = _figures(workspace, free, tiny_model)
     assert list(found)[-1] == "held-out chrF"
@@ -116,9 +159,7 @@ def test_figures_of_free_answers(workspace: Workspace, free: Dataset, tiny_model
 
 
 def test_figures_of_pairs(workspace: Workspace, tmp_path: Path, tiny_model: Model) -> None:
-    path = tmp_path / "pairs.csv"
-    rows = [f"The {n} cats sat.,{'The' if n % 2 else 'No'} {n} dogs {'sat' * (n % 3)}.,{n % 7 / 2}" for n in range(60)]
-    path.write_text("sentence1,sentence2,score\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    path = _write_scored(tmp_path / "pairs.csv", 60)
     found = _figures(workspace, prepared(workspace, path, PrepareRecipe(test=0.4)), tiny_model)
     assert "held-out accuracy" not in found  # seven scores are no labels
     value = found["held-out Spearman"].value

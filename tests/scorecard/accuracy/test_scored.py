@@ -52,6 +52,18 @@ def test_a_share_keeps_a_width_when_all_are_right() -> None:
     assert (round(interval[0], 1), interval[1]) == (92.9, 100)
 
 
+def test_a_share_ends_at_its_ends() -> None:
+    """Clusters of which all but one are right: drawn anew, the interval would go over 100 %."""
+    records = [_record(row, right=row > 1, cluster=str(row // 2)) for row in range(60)]
+    value, interval = value_and_interval(records, ACC)
+    assert interval is not None
+    assert 85 < interval[0] < value < interval[1] <= 100
+    losses = [_record(row, loss=40.0 if row == 0 else 0.001, cluster=str(row // 2)) for row in range(60)]
+    value, interval = value_and_interval(losses, LOSS)
+    assert interval is not None
+    assert 0 <= interval[0] < value < interval[1]
+
+
 def test_rows_that_share_a_prompt_count_as_one_draw() -> None:
     random = np.random.default_rng(0)
     losses = random.normal(4, 1, 40)
@@ -62,6 +74,9 @@ def test_rows_that_share_a_prompt_count_as_one_draw() -> None:
     assert once[1] == pytest.approx(again[1], rel=0.05)
     assert resampled(thrice, lambda records: float(len(records))) == (120, 120)
     assert value_and_interval(thrice[:3], LOSS)[1] is None
+
+
+_SHARE = "mood acc of 24 items, lm-eval-0.4"
 
 
 @pytest.fixture
@@ -89,8 +104,8 @@ def test_scores_and_verdict_stand_in_the_card(workspace: Workspace, pair: tuple[
     loaded = load_together([tuned, base], "float32")
     figures = measure(subject, lambda: Pair(loaded[0], loaded[1]))
     found = {figure.measure: figure for figure in figures}
-    assert {"mood acc here", "mood acc here (base)", "mood against its base", "against its base"} <= {*found}
-    share, word = found["mood acc here"], found["mood against its base"]
+    assert {_SHARE, f"{_SHARE} (base)", "mood against its base", "against its base"} <= {*found}
+    share, word = found[_SHARE], found["mood against its base"]
     assert isinstance(share.value, float)
     assert share.interval is not None
     assert share.interval[0] < share.value < share.interval[1]

@@ -119,3 +119,13 @@ def test_memory_to_serve_is_arithmetic() -> None:
     own = entry("smollm2-135m-instruct")
     held = own.parameters * 2 + 2 * 2 * 30 * 3 * 64 * 2048 + 0.629e9
     assert memory_figure(own.shape, own.parameters).value == pytest.approx(held / 1e9)
+
+
+def test_a_runs_energy_is_its_seconds_at_the_power_that_is_stated(workspace: Workspace, run: Run) -> None:
+    if run.ledger.energy_kind == "measured":
+        pytest.skip("this processor counts its energy")
+    seconds = run.ledger.seconds + run.ledger.validation_seconds
+    subject = find_subject(workspace, run.artefact.reference, None, CostRecipe(watts=360.0), Silent())
+    energy = _measured(subject)["energy of tuning"]
+    assert energy.value == pytest.approx(360 * seconds / 3600)
+    assert energy.source.endswith("its seconds, at 324 to 396 W from the recipe")

@@ -77,11 +77,31 @@ def test_what_each_measure_makes_of_a_group() -> None:
 
 
 def test_mtld_needs_words_and_says_no_more_than_it_knows() -> None:
-    """Four answers of 12 different words are just enough; no word comes again in any, so all words count."""
+    """Four answers of 12 different words are just enough; no word comes again in any, so nothing can be counted."""
     group = [_judged(" ".join(f"{n}w{w}" for w in range(12))) for n in range(4)]
-    assert BY_NAME["MTLD"].of(group) == 48.0
+    assert BY_NAME["MTLD"].of(group) == 0.0
     assert BY_NAME["MTLD"].of([*group[:3], _judged(" ".join("abcdefghijk"))]) is None
-    assert "about 48 words, or more where none does" in BY_NAME["MTLD"].tell(48.0)
+    unseen = figure_of(BY_NAME["MTLD"], dict.fromkeys(range(4), 0.0), "")
+    assert (unseen.value, unseen.kind) == (None, "unknown")
+    seen = figure_of(BY_NAME["MTLD"], {0: 0.0, 1: 0.01, 2: 0.03, 3: 0.0}, "")
+    assert isinstance(seen.value, float)
+    assert seen.value == pytest.approx(100.0)  # one over the mean, not the mean of what is endless in two
+    assert seen.interval
+    low, high = seen.interval
+    assert 20 < low < 100 < high == 4 * 48
+    assert "about 100 words before" in seen.meaning
+
+
+def test_the_same_answer_again_and_again_is_no_diversity() -> None:
+    """Vectors of one text differ by rounding; the interval is that of none out of so many prompts."""
+    vector = np.array([0.6, 0.8], dtype=np.float32) * np.float32(1 - 6e-8)
+    alike = [replace(_judged(), vector=vector) for _ in range(3)]
+    assert spread(alike) == guarded_spread(alike) == 0.0
+
+
+def test_an_answer_too_short_to_recite_says_nothing_of_novelty() -> None:
+    mute = [replace(_judged(""), recited=Recited(["a row"]).share(""))]
+    assert BY_NAME["novelty"].of(mute) is None
 
 
 def test_diversity_is_of_the_first_words_and_faults_of_all() -> None:

@@ -133,7 +133,9 @@ def test_a_tuned_model_stands_beside_its_base() -> None:
     assert change.interval
     assert change.interval[1] <= 100
     whole = figures["self-identification (change)"]
-    assert (whole.value, whole.interval) == (100, (100, 100))
+    assert whole.value == 100
+    assert whole.interval
+    assert 30 < whole.interval[0] < whole.interval[1] == 100  # as sure as both shares, no surer
     assert change.meaning.startswith("Tuning raised this by ")
     p = figures["persona discrimination p"].value, figures["persona discrimination p (base)"].value
     assert p[0] == pytest.approx(1e-4)

@@ -58,7 +58,7 @@ def test_a_difference_is_paired_by_cluster() -> None:
     levels = [0.0, 5.0, 10.0, 20.0, 40.0]
     before = tally([[level, level] for level in levels])
     after = tally([[level + 2, level + 2.2] for level in levels])
-    low, high = change_interval(after, before)
+    low, high = change_interval(after, before, are_shares=False)
     assert low == pytest.approx(2.1)
     assert high == pytest.approx(2.1)
     assert mean_interval(after)[1] - mean_interval(after)[0] > 20

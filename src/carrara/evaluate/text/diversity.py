@@ -40,20 +40,18 @@ def distinct_among(texts: Iterable[str], n: int, budget: int) -> float | None:
     return sum(many * (1 - math.comb(total - each, budget) / draws) for each, many in alike.items()) / budget
 
 
-def mtld(texts: Iterable[str], fewest: int) -> float | None:
-    """How many words texts go on for, on average, before the share of different ones falls below 0.72.
+def factors_a_word(texts: Iterable[str], fewest: int) -> float | None:
+    """How often, in a word, the share of different words falls below 0.72, which is one over MTLD.
 
     McCarthy and Jarvis 2010 (Behavior Research Methods 42:381-392): the mean of reading forwards and backwards. Of
-    several texts, each is read by itself, words and factors are summed. It hardly hangs on length; but where no word
-    comes again in its text, it is the number of all words, the least that it may be. None where the texts have fewer
-    than `fewest` words.
+    several texts, each is read by itself, words and factors are summed. It hardly hangs on length, and is 0 where no
+    word comes again in its text. None where the texts have fewer than `fewest` words.
     """
     read = [words_of(text) for text in texts]
     words = sum(map(len, read))
     if words < fewest:
         return None
-    both = sum(map(_factors, read)), sum(_factors(text[::-1]) for text in read)
-    return sum(words / factors if factors else float(words) for factors in both) / 2
+    return sum(_factors(text) + _factors(text[::-1]) for text in read) / (2 * words)
 
 
 def self_bleu(texts: Sequence[str], at_most: int = 32) -> float:

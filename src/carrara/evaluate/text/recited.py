@@ -30,10 +30,10 @@ class Recited:
         self._seen = np.frombuffer(hashes, dtype=np.uint64) if hashes else np.empty(0, dtype=np.uint64)
         self._seen.sort()
 
-    def share(self, text: str) -> float:
-        """The share of the text's runs of `n` words that stand in a row; 0 where the text is shorter."""
+    def share(self, text: str) -> float | None:
+        """The share of the text's runs of `n` words that stand in a row; None where the text is shorter."""
         stands = self._stands(text)
-        return float(stands.mean()) if stands.size else 0.0
+        return float(stands.mean()) if stands.size else None
 
     def longest(self, text: str) -> int:
         """How many words the longest passage has of which every run of `n` words stands in a row; 0 without any.

@@ -18,7 +18,7 @@ from carrara.scorecard.subject import Pair, Subject
 
 __all__ = ["FORMAT", "learning_curve", "measure", "published", "terms"]
 
-FORMAT = 3  # raised when the same model would get other figures
+FORMAT = 4  # raised when the same model would get other figures
 
 
 def terms(subject: Subject) -> dict[str, Any]:

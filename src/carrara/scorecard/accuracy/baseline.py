@@ -25,6 +25,7 @@ from carrara.scorecard.figure import BASE, Better, Figure, unknown
 from carrara.scorecard.subject import Pair, Subject
 from carrara.verdict.measures import ACC, BITS_PER_BYTE, LOSS, Measure
 
+_FEWEST = 10  # pairs, of which a rank correlation is told
 _WRITTEN, _LONGEST = 24, 96  # answers that are written, and their tokens
 
 
@@ -101,12 +102,14 @@ def _labels(records: Sequence[Record], suffix: str, how: str) -> list[Figure]:
     meaning = (
         f"It gives {right} of {count} rows the right label; always the commonest would be right in {commonest:.0%}."
     )
-    even, (low, high) = macro_f1(records), resampled(records, macro_f1)
+    even, ends = macro_f1(records), resampled(records, macro_f1)
+    if right in (0, count):  # drawn anew, all stay alike
+        ends = interval and (interval[0] / 100, interval[1] / 100)
     alike = f"Where each label counts alike, however rare, it comes to {even:.0%}."
     figure = _measured(f"the likeliest of {labels} labels, {how}", "higher", suffix)
     return [
         figure("held-out accuracy", accuracy, interval, "%", meaning),
-        figure("held-out macro-F1", 100 * even, (100 * low, 100 * high), "%", alike),
+        figure("held-out macro-F1", 100 * even, ends and (100 * ends[0], 100 * ends[1]), "%", alike),
     ]
 
 
@@ -122,6 +125,8 @@ def _similarity(loaded: Loaded, asked: Asked, suffix: str, how: str) -> Figure:
     import numpy as np
 
     name = f"held-out Spearman{suffix}"
+    if len(asked.examples) < _FEWEST:
+        return unknown(name, f"{len(asked.examples)} held-out pairs are too few to rank; hold out {_FEWEST} or more")
     texts = [text for example in asked.examples for text in example.pair or ()]
     vectors = np.array([each.vector for each in embed(loaded, texts)], dtype=float)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

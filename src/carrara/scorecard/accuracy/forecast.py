@@ -66,11 +66,18 @@ class Curve:
 def fit_curve(rows: Sequence[float], tops: Array, bottoms: Array, limits: Interval, seed: int) -> Curve:
     """The curves behind trainings on so many `rows` each, of three sizes at least.
 
-    Each was measured at the sum of its `tops` over that of its `bottoms`, both `(trainings, held-out prompts)`.
+    Each was measured at the sum of its `tops` over that of its `bottoms`, both `(trainings, held-out prompts)`. A share
+    has at least the variance that it would have, were one more of two prompts right.
     """
     sizes, seen = np.array(rows, dtype=float), tops.sum(axis=1) / bottoms.sum(axis=1)
     off = (tops - seen[:, None] * bottoms) / bottoms.mean(axis=1, keepdims=True)
     covariance = off @ off.T / (off.shape[1] * max(1, off.shape[1] - 1))  # had other rows been held out
+    if limits == (0.0, 1.0):
+        prompts = off.shape[1]
+        shares = (seen * prompts + 0.5) / (prompts + 1)
+        roots = np.sqrt(shares * (1 - shares) / prompts)
+        spread = np.sqrt(np.diag(covariance))
+        covariance = covariance + np.outer(*[np.sqrt(np.maximum(0, roots**2 - spread**2))] * 2)
     unit = float(np.ptp(seen) + np.sqrt(np.mean(np.diag(covariance)))) or 1e-9
     grid = np.array([(b, noise * unit, calming) for b in _BENDS for noise in _NOISES for calming in _CALMING])
     likely, means, roots = _weighed(sizes, seen, covariance, unit, grid)

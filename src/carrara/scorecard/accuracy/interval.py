@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -32,7 +33,9 @@ def value_and_interval(records: Sequence[Record], measure: Measure) -> tuple[flo
         low, high = drawn
     else:
         return scale * value, None
-    return scale * value, (scale * low, scale * high)
+    least = 0.0 if (tops >= 0).all() else -math.inf  # else a correlation
+    most = 1.0 if measure.unit == POINTS else math.inf
+    return scale * value, (scale * max(least, low), scale * min(most, high))
 
 
 def parts_of(records: Sequence[Record], measure: Measure) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from carrara.scorecard.accuracy.forecast import Curve, Interval, fit_curve
 from carrara.scorecard.accuracy.heldout import held_out_rows
 from carrara.scorecard.accuracy.interval import parts_of, value_and_interval
 from carrara.scorecard.accuracy.probe import FORMAT, TUNE, Point, learn, steps_of
-from carrara.scorecard.figure import Better, Figure, figure_from_json, unknown
+from carrara.scorecard.figure import BASE, Better, Figure, figure_from_json, unknown
 from carrara.scorecard.subject import Subject
 from carrara.verdict.measures import ACC, LOSS, Measure
 from carrara.workspace import Artefact, Draft, Workspace
@@ -61,7 +61,9 @@ def learning_curve(subject: Subject) -> list[Figure]:
         path = _probed(subject).path / _FIGURES
     except (Refusal, GateFailed) as reason:
         return [unknown(NAME, str(reason))]
-    return [figure_from_json(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    found = [figure_from_json(row) for row in json.loads(path.read_text(encoding="utf-8"))]
+    suffix = BASE if subject.base else ""
+    return [each if each.measure == NAME else replace(each, measure=each.measure + suffix) for each in found]
 
 
 def _probed(subject: Subject) -> Artefact:

@@ -19,7 +19,7 @@ from carrara.scorecard.accuracy.heldout import Asked, judge
 from carrara.tune.run import tune_model
 from carrara.workspace import Draft, Workspace
 
-FORMAT = 2  # raised when the same rows would give another curve
+FORMAT = 3  # raised when the same rows would give another curve
 TUNE = TuneRecipe(rank=8)  # one epoch, as the recipe has it
 _MOST, _FEWEST = 1000, 100  # training rows that a probe takes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from carrara.evaluate.metrics import guessing
@@ -54,7 +55,7 @@ def scored(workspace: Workspace, model: Model, suffix: str = "") -> list[Figure]
         for task in scores.tasks():
             if task in found or task in _ELSEWHERE:
                 continue
-            if figure := _figure(task, scores.of(task), scores.receipt["protocol"]["name"], suffix):
+            if figure := _figure(task, scores.of(task), _terms(scores.receipt, task), suffix):
                 found[task] = figure
     return list(found.values())
 
@@ -71,7 +72,13 @@ def judged(artefact: Artefact | None) -> list[Figure]:
     return [whole, *(_word(row, source) for row in rows)]
 
 
-def _figure(task: str, records: list[Record], protocol: str, suffix: str) -> Figure | None:
+def _terms(receipt: Mapping[str, Any], task: str) -> str:
+    """On what terms a task was asked; measures of other terms are others."""
+    shots = receipt["tasks"][task]["shots"]
+    return receipt["protocol"]["name"] + (f", {shots} shots" if shots else "")
+
+
+def _figure(task: str, records: list[Record], terms: str, suffix: str) -> Figure | None:
     measures = measures_of(task, records)
     if not measures:
         return None
@@ -79,12 +86,15 @@ def _figure(task: str, records: list[Record], protocol: str, suffix: str) -> Fig
     value, interval = value_and_interval(records, measure)
     unit = "%" if measure.unit == POINTS else measure.unit
     better = "higher" if measure.higher_is_better else "lower"
-    source = f"evaluated here on {len(records):,} items, protocol {protocol}"
+    items = f"{len(records):,} items, {terms}"
+    source = f"evaluated here on {items}"
     meaning = ""
     if measure.metric in ("acc", "acc_norm"):
         chance = 100 * guessing(records)[0]
         meaning = f"It answers {value:.0f} of 100 questions right, where guessing gets {chance:.0f}."
-    return Figure(f"{task} {measure.metric} here{suffix}", value, interval, "measured", source, unit, better, meaning)
+    return Figure(
+        f"{task} {measure.metric} of {items}{suffix}", value, interval, "measured", source, unit, better, meaning
+    )
 
 
 def _word(row: dict[str, Any], source: str) -> Figure:

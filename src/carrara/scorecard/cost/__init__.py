@@ -22,7 +22,7 @@ from carrara.scorecard.cost.tuning import planned_figures, tuning_figures
 from carrara.scorecard.figure import Figure, unknown
 from carrara.scorecard.subject import Pair, Subject
 
-FORMAT = 1  # raised when the same model would get other figures
+FORMAT = 2  # raised when the same model would get other figures
 
 __all__ = ["FORMAT", "Prices", "measure", "price", "published", "terms"]
 

@@ -50,9 +50,10 @@ def serving_figures(subject: Subject, pair: Pair) -> list[Figure]:
 
 def memory_figure(shape: Shape, parameters: int) -> Figure:
     """Weights of two bytes, keys and values of 2,048 tokens, and what a process holds anyway; in GB."""
-    cache = 2 * 2 * shape.layers * shape.kv_heads * shape.head_width * _HELD
-    held = parameters * 2 + cache + MEMORY["cpu"]["runtime"]
-    source = f"arithmetic: {parameters:,} weights of 2 bytes, keys and values of {_HELD:,} tokens, 0.9 GB of programs"
+    cache, programs = 2 * 2 * shape.layers * shape.kv_heads * shape.head_width * _HELD, MEMORY["cpu"]["runtime"]
+    held = parameters * 2 + cache + programs
+    source = f"arithmetic: {parameters:,} weights of 2 bytes, keys and values of {_HELD:,} tokens, "
+    source += f"{programs / 1e9:.1f} GB of programs"
     meaning = "What must be free to answer one conversation."
     return Figure(MEMORY_TO_SERVE, held / 1e9, None, "derived", source, "GB", "lower", meaning)
 

@@ -54,16 +54,18 @@ def planned_figures(plan: Plan, source: str) -> list[Figure]:
 
 
 def _ledger_figures(subject: Subject) -> list[Figure]:
-    ledger = Run(subject.model.source).ledger
+    run = subject.model.source
+    ledger = Run(run).ledger
     seconds = ledger.seconds + ledger.validation_seconds
     where = f"the ledger of {subject.model.source.reference}"
     energy = Interval(ledger.energy_wh, ledger.energy_wh, ledger.energy_wh)
     how = f"{where}, measured by the processor's counters"
     if ledger.energy_kind != "measured":
-        watts, known = watts_at_work(inspect_machine(), subject.cost)
-        energy = watts.times(ledger.energy_wh / watts.likely)
-        how = f"{where}: its seconds at a power that was {ledger.energy_kind}; from {watts.low:.0f} to "
-        how += f"{watts.high:.0f} W {known}"
+        tuned = Recipe.model_validate_json((run.path / "recipe.json").read_text(encoding="utf-8"))
+        told = subject.cost if subject.cost.watts else tuned.cost
+        watts, known = watts_at_work(inspect_machine(), told)
+        energy = watts.times(seconds / 3600)
+        how = f"{where}: its seconds, at {watts.low:.0f} to {watts.high:.0f} W {known}"
     kind = "measured" if ledger.energy_kind == "measured" else "derived"
     ends = None if kind == "measured" else (energy.low, energy.high)
     return [

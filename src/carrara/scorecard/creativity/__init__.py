@@ -24,7 +24,7 @@ from carrara.scorecard.embedder import embedder_digest, load_embedder
 from carrara.scorecard.figure import BASE, Figure
 from carrara.scorecard.subject import Pair, Subject
 
-FORMAT = 2  # raised when the same model would get other figures
+FORMAT = 3  # raised when the same model would get other figures
 
 
 def terms(subject: Subject) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def figures_of(judged: Mapping[str, Sequence[Judged]], source: str, lacking: Map
     `lacking` gives the reason for each thing that measures need and that is not there.
     """
     temperatures = sorted({each.answer.temperature for each in judged[MODEL]})
+    form = " of openings" if "chat" in lacking else ""  # what is asked otherwise is another measure
     wanted = [(each, temperatures) for each in MEASURES]
     for each in temperatures:  # which tell of `creativity` in part, and count no second time
         wanted.append((replace(CREATIVITY, name=f"{CREATIVITY.name} at {each:g}", better=None), [each]))
@@ -33,7 +34,8 @@ def figures_of(judged: Mapping[str, Sequence[Judged]], source: str, lacking: Map
             if measure.needs and measure.needs in lacking:
                 found.append(unknown(measure.name + name, lacking[measure.needs]))
             else:
-                found.append(figure_of(measure, own, source, name, values.get(BASE) if name == MODEL else None))
+                asked = replace(measure, name=measure.name + form)
+                found.append(figure_of(asked, own, source, name, values.get(BASE) if name == MODEL else None))
     return found
 
 
@@ -59,7 +61,13 @@ def figure_of(measure: Measure, values: Values, source: str, suffix: str = MODEL
         return unknown(name, f"only {len(values)} of the open prompts got answers long enough to count.")
     value = fmean(values.values())
     interval = interval_of([*values.values()], measure.most)
-    meaning = measure.tell(value) + (_beside(values, base) if base else "")
+    if measure.fewest_read:
+        if not value:
+            return unknown(name, "no word came again in any answer, so nothing can be counted.")
+        least = 1 / (measure.fewest_read * len(values))  # what would have been seen not once
+        low, high = interval
+        value, interval = 1 / value, (1 / high, 1 / max(least, low))
+    meaning = measure.tell(value) + (_beside(values, base) if base and not measure.fewest_read else "")
     return Figure(name, value, interval, "measured", source, measure.unit, measure.better, meaning)
 
 

@@ -8,7 +8,7 @@ from itertools import combinations
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from carrara.evaluate.text.diversity import compression, distinct_among, has_loop, mtld, repeated, self_bleu
+from carrara.evaluate.text.diversity import compression, distinct_among, factors_a_word, has_loop, repeated, self_bleu
 from carrara.scorecard.creativity.answers import Answer
 from carrara.scorecard.figure import Better
 
@@ -53,6 +53,8 @@ class Measure:
     """A measure's name, what it makes of a group (None where it cannot say), and what its value means in words.
 
     `needs` names what may be lacking, without which it cannot be taken; `most` is the highest value there may be.
+    Of one with `fewest_read`, the words that a group has at least, `of` gives how often something happens in a word,
+    and the figure is how many words go by until it does: the first can be averaged over prompts, and the second not.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Measure:
     unit: str = ""
     most: float | None = 1.0
     needs: Need | None = None
+    fewest_read: int = 0
 
 
 def spread(group: Group) -> float | None:
@@ -79,7 +82,7 @@ def guarded_spread(group: Group) -> float | None:
 
 def _mean_of_pairs(group: Group, counts: Callable[[Judged, Judged], bool]) -> float | None:
     distances = [
-        min(1.0, float(1 - first.vector @ second.vector)) if counts(first, second) else 0.0
+        min(1.0, max(0.0, round(float(1 - first.vector @ second.vector), 6))) if counts(first, second) else 0.0
         for first, second in combinations(group, 2)
         if first.vector is not None and second.vector is not None
     ]
@@ -140,13 +143,14 @@ MEASURES = (
     ),
     Measure(
         "MTLD",
-        lambda group: mtld([each.beginning for each in group], GRAMS),
+        lambda group: factors_a_word([each.beginning for each in group], GRAMS),
         lambda value: (
-            f"Judged by how often words come again in its answers, it goes on for about {value:.0f} words, or more "
-            "where none does, before fewer than 72 % of them are different ones."
+            f"Judged by how often words come again in its answers, it goes on for about {value:.0f} words "
+            "before fewer than 72 % of them are different ones."
         ),
         unit="words",
         most=None,
+        fewest_read=GRAMS,
     ),
     Measure(
         "self-BLEU",

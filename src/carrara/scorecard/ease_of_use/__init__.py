@@ -27,7 +27,7 @@ from carrara.scorecard.embedder import embedder_digest, load_embedder
 from carrara.scorecard.figure import BASE, Figure, unknown
 from carrara.scorecard.subject import Pair, Subject
 
-FORMAT = 2  # raised when the same model would get other figures
+FORMAT = 3  # raised when the same model would get other figures
 _Answered = TypeVar("_Answered")
 
 

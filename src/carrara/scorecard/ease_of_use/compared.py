@@ -68,7 +68,7 @@ def _figure(counted: Counted, end: str = "") -> Figure:
 
 
 def _change(own: Counted, before: Counted) -> Figure:
-    value, (low, high) = own.value - before.value, _shown(own, change_interval(own.tally, before.tally))
+    value, (low, high) = own.value - before.value, _shown(own, change_interval(own.tally, before.tally, own.is_share))
     interval = (max(low, -100.0), min(high, 100.0)) if own.is_share else (low, high)
     unit = "points" if own.is_share else own.unit
     return Figure(

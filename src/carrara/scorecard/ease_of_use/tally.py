@@ -53,15 +53,24 @@ def mean_interval(counted: Tally) -> Range:
     return bootstrap_interval(counted.sums, counted.counts)
 
 
-def change_interval(after: Tally, before: Tally) -> Range:
-    """95 % interval of the difference of two means over the same clusters, drawn in pairs."""
+def change_interval(after: Tally, before: Tally, are_shares: bool) -> Range:
+    """95 % interval of the difference of two means over the same clusters, drawn in pairs.
+
+    Where that of two shares is the same in each cluster, by the intervals of both (Newcombe 1998, Statistics in
+    Medicine 17:873-890), which keep a width.
+    """
     from carrara.verdict.statistics import bootstrap_interval
 
     apart = [
         new / count - old / others
         for new, count, old, others in zip(after.sums, after.counts, before.sums, before.counts, strict=True)
     ]
-    return bootstrap_interval(apart, [1.0] * len(apart))
+    if not are_shares or max(apart) - min(apart) > 1e-12:
+        return bootstrap_interval(apart, [1.0] * len(apart))
+    (low, high), (least, most) = share_interval(after), share_interval(before)
+    change = after.mean - before.mean
+    below, above = math.hypot(after.mean - low, most - before.mean), math.hypot(high - after.mean, before.mean - least)
+    return max(-1.0, change - below), min(1.0, change + above)
 
 
 def _variance(counted: Tally) -> float:
