@@ -21,7 +21,7 @@ def test_json_names_the_files(tmp_path: Path, adapter: Path) -> None:
     told = call(tmp_path / "w", "export", adapter, "--to", "gguf", "-o", "out", "--json").json
     assert told["files"] == ["model.gguf", "passport.json"]
     assert told["passport"]["holds"] is True
-    assert {"name": "chats", "value": 1.0, "bound": 1.0, "holds": True} in told["passport"]["checks"]
+    assert {"name": "chats", "value": 1.0, "bound": 1.0, "holds": True, "basis": ""} in told["passport"]["checks"]
     assert (tmp_path / "out/model.gguf").read_bytes()[:4] == b"GGUF"
 
 

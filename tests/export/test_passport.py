@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from carrara.errors import Refusal
+from carrara.export.checks.answers import _Passage, _same, bounds_of
 from carrara.export.checks.settings import check_settings
 from carrara.export.checks.weights import check_weights
 from carrara.export.passport import Check, Form, Passport, examine, require
@@ -140,7 +141,13 @@ def test_behind_right_weights_the_answers_are_judged_and_what_the_caller_measure
     costly = Check("score", 0.2, 0.5, False, "the score on 50 questions fell from 0.5 to 0.2.")
     passport = examine(scored, exported, "adapter", ["A held-out text."], Silent(), more=[costly])
     assert passport.fault == costly.note
-    assert passport.to_json()["checks"][-1] == {"name": "score", "value": 0.2, "bound": 0.5, "holds": False}
+    assert passport.to_json()["checks"][-1] == {
+        "name": "score",
+        "value": 0.2,
+        "bound": 0.5,
+        "holds": False,
+        "basis": "",
+    }
     assert not passport.to_json()["holds"]
     exported.network.get_base_model().model.layers[0].self_attn.scaling *= 2  # which no weight or setting shows
     passport = _examined(scored, exported, "adapter")
@@ -327,3 +334,13 @@ def test_a_real_model_is_examined_in_seconds(smollm: Model, tmp_path: Path) -> N
     assert coarse.endswith("went through q8_0.")
     exported.network.model.rotary_emb.inv_freq /= 8  # as a lost factor leaves it
     assert [check.name for check in check_settings(scored, exported) if not check.holds] == ["rope"]
+
+
+@pytest.mark.parametrize(("ahead", "value", "word"), [(9.0, 1.0, "holds"), (0.1, None, "not compared")])
+def test_choices_that_none_was_sure_of_are_not_called_the_same(ahead: float, value: float | None, word: str) -> None:
+    """Of three places none is decided where the first token is ahead by less than the form's margin."""
+    sides = torch.tensor([[ahead, 0.0]] * 3).log_softmax(-1)
+    passage = _Passage(torch.zeros(3, dtype=torch.long), sides, sides)
+    check = _same("top-1", [passage], bounds_of("q4_0", 0.1, 2), "q4_0", "a text")
+    assert (check.to_json()["value"], check.word, check.holds) == (value, word, True)
+    assert check.basis == f"{3 if value else 0} of 3 places"

@@ -48,10 +48,10 @@ def export_command(
         return
     if package.passport:
         rows = [
-            [check.name, f"{check.value:.4g}", f"{check.bound:.4g}", "holds" if check.holds else "fails"]
+            [check.name, f"{check.value:.4g}", f"{check.bound:.4g}", check.basis, check.word]
             for check in package.passport.checks
         ]
-        print_table(["passport", "value", "bound", ""], rows)
+        print_table(["passport", "value", "bound", "of", ""], rows)
         for sentence in package.passport.missing:
             print_line(sentence)
     for name in package.files:

@@ -158,9 +158,10 @@ def _on_texts(passages: Sequence[_Passage], bounds: Bounds, form: Form) -> Itera
     change = abs(math.expm1(min(after - before, _LARGE)))
     count = sum(len(each.tokens) for each in passages)
     fact = f"the KL divergence is {kl:.2g} nats a token over {count} tokens of text"
-    yield _judged(at_most("kl", max(kl, 0.0), bounds.kl, fact), form)
+    basis = f"{count} tokens"
+    yield _judged(at_most("kl", max(kl, 0.0), bounds.kl, fact), form, basis)
     fact = f"the loss on {count} tokens of text changes from {before:.4g} to {after:.4g} nats a token"
-    yield _judged(at_most("perplexity", change, bounds.perplexity, fact), form)
+    yield _judged(at_most("perplexity", change, bounds.perplexity, fact), form, basis)
     yield _same("top-1", passages, bounds, form, "a text")
 
 
@@ -173,12 +174,14 @@ def _same(name: str, passages: Sequence[_Passage], bounds: Bounds, form: Form, w
         is_same = each.meant.argmax(-1) == each.found.argmax(-1)
         same, decided = same + int((is_same & clear).sum()), decided + int(clear.sum())
         agreeing, places = agreeing + int(is_same.sum()), places + len(is_same)
-    share = same / decided if decided else 1.0
     fact = (
         f"the same next token comes first at {same} of {decided} places of {where} where the scored model is "
         f"{bounds.margin:g} nats ahead with it, and at {agreeing} of all {places}"
     )
-    return _judged(at_least(name, share, bounds.same, fact), form)
+    basis = f"{decided} of {places} places"
+    if not decided:
+        return Check(name, math.nan, bounds.same, True, fact, basis)
+    return _judged(at_least(name, same / decided, bounds.same, fact), form, basis)
 
 
 def _stop(
@@ -190,15 +193,16 @@ def _stop(
     fact = (
         f"the probability that an answer ends at a token changes by up to {change:.2g} (mean of {len(changes)} answers)"
     )
-    return _judged(at_most("stop", change, bounds.stop, fact), form)
+    return _judged(at_most("stop", change, bounds.stop, fact), form, f"{len(changes)} answers")
 
 
 def _ending(side: torch.Tensor, ends: frozenset[int]) -> torch.Tensor:
     return side[:, [end for end in ends if end < side.shape[-1]]].exp().sum(-1)
 
 
-def _judged(check: Check, form: Form) -> Check:
+def _judged(check: Check, form: Form, basis: str) -> Check:
     """The check; where it fails, its note says why, for tokens, settings and weights were looked at before."""
+    check = replace(check, basis=basis)
     if check.holds:
         return check
     if form in ("safetensors", "adapter"):
