@@ -29,6 +29,8 @@ def test_nothing_leaves_on_the_real_way(tmp_path: Path) -> None:
     assert (told["holds"], told["outbound"], told["stopped"]) == (True, 0, None)
     assert told["model"].startswith("a tiny random model")
     assert told["unrouted"] == (0 if told["open_because"] is None else None)
+    seen = {(each["reach"], each["call"]) for each in told["seen"]}
+    assert seen == {("loopback", "connect"), ("local socket", "connect"), ("program", "start")}  # gateway and engine
     assert [path for path in (workspace / "artefacts").rglob("*") if path.is_file()] == []
 
 

@@ -5,21 +5,30 @@ Run as a program, this module is that process: it goes the way and writes what w
 
 from __future__ import annotations
 
+import http.client
 import json
+import secrets
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from carrara.egress import Attempt, Watch, count_unrouted, cut_off_network
 from carrara.errors import Refusal
 from carrara.workspace import Artefact, Workspace, write_atomically
 
+if TYPE_CHECKING:
+    from carrara.serve.engine import Engine
+
 _SEEN = "seen.json"
+_NAME, _QUESTION = "tuned", "How much is 2 and 3?"
 _TEMPLATE = (
     "{% for message in messages %}<s>{{ message['role'] }}\n{{ message['content'] }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
@@ -53,7 +62,7 @@ class Privacy:
 
 
 def examine_privacy(workspace: Workspace) -> Privacy:
-    """Prepare, tune, evaluate, compare, export and chat under watch, in a workspace that is removed afterwards.
+    """Prepare, tune, evaluate, compare, export, chat and serve under watch, in a workspace that is removed afterwards.
 
     It takes the embedded model where the workspace has it, else a tiny random one. Raises Refusal if the process fails
     in a way that it cannot tell itself.
@@ -101,7 +110,7 @@ def _watched(folder: Path, model: str) -> None:
 
 
 def _go(folder: Path, model: str) -> None:
-    """The way of a recipe over a few rows, and a question to what came of it."""
+    """The way of a recipe over a few rows, and a question to what came of it, in a chat and through the gateway."""
     from carrara.export.package import export_model
     from carrara.models import model_of_run
     from carrara.models.machine import prepare_for_heavy_work
@@ -123,11 +132,49 @@ def _go(folder: Path, model: str) -> None:
     )
     run = walk(workspace, recipe, Silent()).run
     tuned = model_of_run(run.artefact, workspace)
-    export_model(workspace, tuned, "safetensors", "f16", folder / "package", Silent())
-    engine = open_engine("auto", {"tuned": tuned}, workspace, "auto", Silent())
-    for _ in Conversation(engine, "tuned", max_tokens=8).ask("How much is 2 and 3?", lambda: False):
-        pass
-    engine.close()
+    export_model(workspace, tuned, "safetensors", "f16", folder / "merged", Silent())
+    export_model(workspace, tuned, "ollama", "q8_0", folder / "ollama", Silent())
+    with closing(open_engine("auto", {_NAME: tuned}, workspace, "auto", Silent())) as engine:
+        for _ in Conversation(engine, _NAME, max_tokens=8).ask(_QUESTION, lambda: False):
+            pass
+        _serve(engine, workspace)
+
+
+def _serve(engine: Engine, workspace: Workspace) -> None:
+    """Let the gateway answer one question of a client of this machine, as `carrara serve` would."""
+    from carrara.serve.audit import AuditLog, audit_path
+    from carrara.serve.gateway import build_app
+    from carrara.serve.record import Traffic
+    from carrara.serve.server import listen, serve
+
+    key, traffic, answered = secrets.token_urlsafe(), Traffic(), list[int]()
+    app = build_app(engine, key, on_answer=AuditLog(audit_path(workspace), {}).append, traffic=traffic)
+    listener = listen("127.0.0.1", 0)
+
+    def ask() -> None:
+        try:
+            answered.append(_answer_status(listener.getsockname()[1], key))
+        finally:
+            signal.raise_signal(signal.SIGINT)  # which the main thread takes, and the server stops
+
+    client = threading.Thread(target=ask)
+    client.start()
+    with suppress(KeyboardInterrupt):
+        serve(app, listener, traffic, lambda: None)
+    client.join()
+    if answered != [200]:
+        raise Refusal(f"the gateway answered {answered[0] if answered else 'nothing'}; run `carrara serve` to see why.")
+
+
+def _answer_status(port: int, key: str) -> int:
+    """The status with which the gateway at a port answers a chat."""
+    body = {"model": _NAME, "messages": [{"role": "user", "content": _QUESTION}], "max_tokens": 8}
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+        response = connection.getresponse()
+        response.read()
+        return response.status
 
 
 def _rows(count: int) -> list[dict[str, Any]]:
@@ -148,13 +195,14 @@ def _write_task(folder: Path) -> Path:
 
 
 def _write_tiny_model(folder: Path) -> Path:
-    """A random LLaMA of two layers and width 32 that reads bytes."""
+    """A random LLaMA of two layers and width 32 that reads bytes, and "an" at once."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    letters = ["<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    raw = Tokenizer(models.BPE(vocab={letter: place for place, letter in enumerate(letters)}, merges=[]))
+    letters = ["<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "an"]
+    merges = [("a", "n")]  # GGUF knows no tokenizer without one
+    raw = Tokenizer(models.BPE(vocab={letter: place for place, letter in enumerate(letters)}, merges=merges))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<s>", eos_token="</s>")

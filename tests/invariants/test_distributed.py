@@ -132,7 +132,7 @@ def test_two_processes_equal_one(write: Write, tmp_path: Path, method: str, para
 def test_a_process_that_dies_ends_the_run_which_goes_on_with_the_same_bits(
     write: Write, tmp_path: Path, parallel: str, dead: int
 ) -> None:
-    recipe = write("lora", parallel, epochs=5, dropout=0.1)
+    recipe = write("lora", parallel, epochs=3, dropout=0.1)
     unbroken, _ = finish(start(recipe, tmp_path / "unbroken", 2))
     process = start(recipe, tmp_path / "broken", 2)
     with killed_at(process, tmp_path / "broken", 3) as ranks:

@@ -114,6 +114,12 @@ def test_a_configuration_that_is_no_such_model_is_refused(
     assert len(sentence.splitlines()) == 1
 
 
+def test_a_text_that_is_too_long_makes_no_noise(tiny_model: Model, capfd: pytest.CaptureFixture[str]) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    assert len(tokenizer.encode("a b " * 1000)) > tokenizer.model_max_length
+    assert capfd.readouterr() == ("", "")
+
+
 def _kept(tokenizer: Any) -> dict[str, Any]:
     texts = ["", "a", " a", "two  words\n", "hello <s>wörld", "<|im_start|>user\nHi<|im_end|>", "\N{CAT FACE}"]
     return {

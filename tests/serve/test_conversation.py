@@ -166,26 +166,25 @@ def test_two_conversations_share_what_was_said_and_part() -> None:
 def test_saving_rows_and_pages(tmp_path: Path) -> None:
     conversation = Conversation(Counting(), "m", role="a poet")
     say(conversation, "wo liegt\nCarrara? 🙂")
-    script = conversation.script
-    save(str(tmp_path / "said.jsonl"), [script, script])
+    other = conversation.beside("run/1")
+    save(str(tmp_path / "said.jsonl"), [conversation, other])
     rows = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert rows == 2 * [
-        {
-            "messages": [
-                {"role": "system", "content": "a poet"},
-                {"role": "user", "content": "wo liegt\nCarrara? 🙂"},
-                {"role": "assistant", "content": "answer 1"},
-            ]
-        }
+    messages = [
+        {"role": "system", "content": "a poet"},
+        {"role": "user", "content": "wo liegt\nCarrara? 🙂"},
+        {"role": "assistant", "content": "answer 1"},
     ]
-    save(str(tmp_path / "said.md"), [script])
-    assert (tmp_path / "said.md").read_text(encoding="utf-8").startswith("## system\n\na poet\n\n## user\n\nwo liegt")
+    assert rows == [{"model": "m", "messages": messages}, {"model": "run/1", "messages": messages}]
+    save(str(tmp_path / "said.md"), [conversation, other])
+    first, second = (tmp_path / "said.md").read_text(encoding="utf-8").split("# run/1\n")
+    assert first.startswith("# m\n\n## system\n\na poet\n\n## user\n\nwo liegt")
+    assert second == first.removeprefix("# m\n")
 
 
 def test_saving_overwrites_nothing_and_refuses_what_it_cannot(tmp_path: Path) -> None:
     conversation = Conversation(Counting(), "m")
     with pytest.raises(Refusal, match="nothing was said yet"):
-        save(str(tmp_path / "a.jsonl"), [conversation.script])
+        save(str(tmp_path / "a.jsonl"), [conversation])
     say(conversation, "one")
     there = tmp_path / "there.md"
     there.write_text("mine")
@@ -198,6 +197,6 @@ def test_saving_overwrites_nothing_and_refuses_what_it_cannot(tmp_path: Path) ->
         "/proc/a.md": "cannot be written",
     }.items():
         with pytest.raises(Refusal, match=sentence):
-            save(name, [conversation.script])
+            save(name, [conversation])
     assert there.read_text() == "mine"
     assert list(tmp_path.iterdir()) == [there]

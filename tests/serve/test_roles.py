@@ -72,7 +72,12 @@ def test_a_name_or_the_words_themselves(workspace: Workspace) -> None:
     assert choose_role(workspace, "a patient teacher", told) == "a patient teacher"
     assert told.sentences == []
     assert choose_role(workspace, "pote", told) == "pote"
-    assert told.sentences == ["there is no stored role 'pote'; the word itself is taken as the role."]
+    for slip in ("Poet", "../../poet"):
+        assert choose_role(workspace, slip, told) == slip
+    assert told.sentences == [
+        f"there is no stored role '{slip}'; the word itself is taken as the role."
+        for slip in ("pote", "Poet", "../../poet")
+    ]
 
 
 WICKED = ["..", ".", "", "../x", "/etc/passwd", "a/b", "a\\b", "a\0b", "%2e%2e", "con.txt", "Poet", "ä", "a\n", "-x"]

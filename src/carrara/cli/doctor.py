@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def doctor_command(
     privacy: Annotated[
-        bool, typer.Option("--privacy", help="Tune and chat on a few rows under watch; show what would go out.")
+        bool, typer.Option("--privacy", help="Tune, chat and serve on a few rows under watch; show what would go out.")
     ] = False,
     json: JsonOption = False,
     workspace: WorkspaceOption = None,
@@ -50,7 +50,7 @@ def _machine(workspace: Workspace, json: bool) -> None:
 def _privacy(workspace: Workspace, json: bool) -> None:
     from carrara.privacy import examine_privacy
 
-    make_progress().say("preparing, tuning, evaluating and chatting on a few rows under watch; about a minute")
+    make_progress().say("preparing, tuning, evaluating, chatting and serving on a few rows under watch; about a minute")
     found = examine_privacy(workspace)
     if json:
         print_json(
@@ -74,7 +74,7 @@ def _privacy(workspace: Workspace, json: bool) -> None:
 
 
 def _print_privacy(found: Privacy) -> None:
-    print_line(f"way       prepare, tune, evaluate, compare, export, chat, in {duration(found.seconds)}")
+    print_line(f"way       prepare, tune, evaluate, compare, export, chat, serve, in {duration(found.seconds)}")
     print_line(f"model     {found.model}")
     if found.open_because is None:
         print_line("network   cut off by the system, for this and every program it started")

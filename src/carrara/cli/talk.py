@@ -98,7 +98,7 @@ class Talk:
         elif command.name == "compare":
             self._compare(command.argument)
         elif command.name == "save":
-            path = save(command.argument, [conversation.script for conversation in self._conversations])
+            path = save(command.argument, self._conversations)
             print(f"saved to {path}", file=sys.stderr)
         else:
             role = self._choose_role(command.argument) if command.name == "role" and command.argument else None

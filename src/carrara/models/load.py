@@ -171,17 +171,23 @@ def tokenizer_folder(model: Model) -> Path:
 
 
 def tokenizer_in(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer that a model's folder holds."""
+    """The tokenizer that a model's folder holds; it warns of no text that is too long, since each caller counts."""
     try:
-        if _is_plain(folder):  # AutoTokenizer would give the same, and import torch and every configuration for it
-            from transformers import PreTrainedTokenizerFast
-
-            return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = _load_tokenizer(folder)
     except Exception as error:  # bare ones among them
         raise Refusal(f"{folder}: the tokenizer cannot be loaded: {one_line(error)}") from error
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True  # as if said already
+    return tokenizer
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    if _is_plain(folder):  # AutoTokenizer would give the same, and import torch and every configuration for it
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 def _is_plain(folder: Path) -> bool:

@@ -151,17 +151,17 @@ class Conversation:
                 self._again = again
 
 
-def save(path_text: str, scripts: Sequence[Sequence[Message]]) -> Path:
-    """Write conversations to a new file: rows that `carrara prepare` reads (.jsonl), or a page to read (.md).
+def save(path_text: str, conversations: Sequence[Conversation]) -> Path:
+    """Write conversations, each with its model, to a new file: rows for `carrara prepare` (.jsonl), or a page (.md).
 
     Raises Refusal for another ending, a file that is there already, or a place that cannot be written.
     """
     path = user_path(path_text)
     if path.suffix not in (".jsonl", ".md"):
         raise Refusal("name a file that ends in .jsonl (rows for `carrara prepare`) or .md (a page to read).")
-    if not any(message.role == "assistant" for script in scripts for message in script):
+    if not any(conversation.messages for conversation in conversations):
         raise Refusal("nothing was said yet, so there is nothing to save.")
-    content = "".join(map(_row if path.suffix == ".jsonl" else _page, scripts))
+    content = "".join(map(_row if path.suffix == ".jsonl" else _page, conversations))
     try:
         if path.exists():
             raise Refusal(f"{path} is there already; name another file.")
@@ -171,12 +171,14 @@ def save(path_text: str, scripts: Sequence[Sequence[Message]]) -> Path:
     return path
 
 
-def _row(script: Sequence[Message]) -> str:
-    return json.dumps({"messages": [message.to_json() for message in script]}, ensure_ascii=False) + "\n"
+def _row(conversation: Conversation) -> str:
+    messages = [message.to_json() for message in conversation.script]
+    return json.dumps({"model": conversation.model, "messages": messages}, ensure_ascii=False) + "\n"
 
 
-def _page(script: Sequence[Message]) -> str:
-    return "".join(f"## {message.role}\n\n{message.content}\n\n" for message in script)
+def _page(conversation: Conversation) -> str:
+    said = (f"## {message.role}\n\n{message.content}\n\n" for message in conversation.script)
+    return f"# {conversation.model}\n\n{''.join(said)}"
 
 
 def _new_id() -> str:

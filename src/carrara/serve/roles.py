@@ -7,6 +7,7 @@ from pathlib import Path
 
 from carrara.errors import Refusal
 from carrara.progress import Progress
+from carrara.wording import line
 from carrara.workspace import Workspace, write_atomically
 
 LONGEST = 100_000  # characters of a role
@@ -44,11 +45,10 @@ def find_role(workspace: Workspace, name: str) -> str:
 
 def choose_role(workspace: Workspace, given: str, progress: Progress) -> str:
     """The stored role of that name, or else `given` itself; a single word that names none is told, it may be a slip."""
-    if not is_name(given):
-        return given
-    if _path(workspace, given).exists():
+    if is_name(given) and _path(workspace, given).exists():
         return find_role(workspace, given)
-    progress.say(f"there is no stored role '{given}'; the word itself is taken as the role.")
+    if given.isascii() and len(given.split()) == 1:  # other scripts write sentences without a blank
+        progress.say(f"there is no stored role {line(given)!r}; the word itself is taken as the role.")
     return given
 
 

@@ -65,7 +65,7 @@ class Encoder:
     def _ids(self, texts: list[str]) -> list[list[int]]:
         if not texts:
             return []
-        return self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+        return self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
 
     def _found(
         self,
